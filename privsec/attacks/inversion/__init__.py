@@ -1,0 +1,1 @@
+"""What does a training record, or a class of them, look like?"""

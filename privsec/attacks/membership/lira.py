@@ -1,0 +1,121 @@
+"""LiRA: is the target's answer likelier under models trained with the record, or under models trained without it?
+
+References:
+    Carlini et al. 2022, "Membership inference attacks from first principles", arXiv 2112.03570.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import jax
+import numpy as np
+from pydantic import Field
+
+from privsec.attacks.membership import shadows
+from privsec.core.access import Access
+from privsec.core.attack import Attack, Family, Knowledge, Part
+from privsec.core.evidence import MembershipScores
+from privsec.core.target import Target
+from privsec.ops.leave_out import Moments, chunks, moments
+
+Variance = Literal["pooled", "per_example", "shrunk"]
+
+ENOUGH = 64
+"""References from which on a variance per record is better than a common one (section VI-C of the paper)."""
+FLOOR = 0.1
+"""A record's standard deviation is not taken to be less than this share of the pooled one: few values can agree by chance."""
+RESOLUTION = 1e-6
+"""Nor is any taken to be less than the rounding of a float32 signal."""
+
+
+class LiRA(Attack):
+    """The likelihood-ratio attack, online (IN and OUT references) or offline (OUT references only)."""
+
+    name: Literal["lira"] = "lira"
+    online: bool = True
+    """Whether the attacker has references trained on the candidates. Offline is a one-sided test against OUT references."""
+    variance: Literal["auto", "pooled", "per_example", "shrunk"] = "auto"
+    """One variance for all records, one per record, or one per record drawn toward the common one. `auto` takes
+    `per_example` with 64 usable references or more, else `pooled`."""
+    prior_weight: float = Field(default=8.0, gt=0)
+    """How many observations the common variance counts for (`variance: shrunk`)."""
+
+    family: ClassVar[Family] = "membership"
+    needs: ClassVar[Access] = Access.SCORES
+    requires: ClassVar[frozenset[Part]] = frozenset({"candidates", "references"})
+    paper: ClassVar[str] = "Carlini et al. 2022, arXiv 2112.03570"
+
+    def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
+        del key
+        seen = shadows.observe(target, knowledge, "margin", inside=2 * self.online, outside=2)  # a spread takes two values
+        variance = self.variance
+        if variance == "auto":
+            variance = "per_example" if seen.usable.sum(axis=1).min() >= ENOUGH else "pooled"
+        return MembershipScores(likelihood_ratio(*seen, online=self.online, variance=variance, prior_weight=self.prior_weight))
+
+
+def likelihood_ratio(
+    phi: np.ndarray,
+    references: np.ndarray,
+    included: np.ndarray,
+    usable: np.ndarray,
+    *,
+    online: bool = True,
+    variance: Variance = "pooled",
+    prior_weight: float = 8.0,
+) -> np.ndarray:
+    """The LiRA score of N records for T targets at once, streamed over records.
+
+    Online: log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2). Offline: (phi - mu_out) / s_out, which orders records
+    as its normal distribution function does, without running into 1.
+
+    Args:
+        phi: [T, N], the logit of the true class's probability on the targets.
+        references: [M, N], the same on the references.
+        included: bool [M, N].
+        usable: bool [T, M] or [1, M].
+
+    Returns:
+        float64 [T, N].
+    """
+    scores = np.empty(phi.shape)
+    pooled_out = pooled_variance(references, ~included, usable)
+    pooled_in = pooled_variance(references, included, usable) if online else pooled_out
+    for rows in chunks(phi.shape[1]):
+        values, known, was_in = phi[:, rows].astype(np.float64), references[:, rows], included[:, rows]
+        outside = moments(known, ~was_in, usable)
+        z_out, s_out = _standardized(values, outside, pooled_out, variance, prior_weight)
+        scores[:, rows] = z_out
+        if online:
+            z_in, s_in = _standardized(values, moments(known, was_in, usable), pooled_in, variance, prior_weight)
+            scores[:, rows] = 0.5 * (z_out**2 - z_in**2) + np.log(s_out / s_in)
+    return scores
+
+
+def pooled_variance(references: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """The variance round each record's own mean, common to all records: float64 [T, 1].
+
+    s^2 = sum of squared deviations / sum of (n - 1), over records, for each target's usable references.
+    """
+    squares, freedom = 0.0, 0.0
+    for rows in chunks(references.shape[1]):
+        part = moments(references[:, rows], chosen[:, rows], usable)
+        squares = squares + part.squares.sum(axis=1, keepdims=True)
+        freedom = freedom + np.maximum(part.count - 1.0, 0.0).sum(axis=1, keepdims=True)
+    return np.asarray(squares / np.maximum(freedom, 1.0))
+
+
+def _standardized(
+    values: np.ndarray, known: Moments, pooled: np.ndarray, variance: Variance, prior_weight: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distance from the mean in standard deviations, and the standard deviation; [T, N] each."""
+    freedom = np.maximum(known.count - 1.0, 0.0)
+    if variance == "pooled":
+        estimate = np.broadcast_to(pooled, known.mean.shape)
+    elif variance == "per_example":
+        estimate = np.where(freedom > 0, known.squares / np.maximum(freedom, 1.0), pooled)
+    else:
+        estimate = (prior_weight * pooled + known.squares) / (prior_weight + freedom)
+    deviation = np.maximum(np.sqrt(np.maximum(estimate, FLOOR**2 * pooled)), RESOLUTION)
+    return (values - known.mean) / deviation, deviation

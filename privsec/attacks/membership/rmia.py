@@ -1,0 +1,171 @@
+"""RMIA: does the target prefer this record to a random one more than other models do?
+
+References:
+    Zarifzadeh, Liu, Shokri 2024, "Low-cost high-power membership inference attacks", arXiv 2312.03262.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import jax
+import numpy as np
+from pydantic import Field
+
+from privsec.attacks.membership import shadows
+from privsec.core.access import Access
+from privsec.core.attack import Attack, Family, Knowledge, Part
+from privsec.core.errors import NotApplicable
+from privsec.core.evidence import MembershipScores
+from privsec.core.target import Target
+from privsec.ops.leave_out import chunks, fewest, log_mean_exp
+
+GRID = tuple(round(0.1 * step, 1) for step in range(11))
+"""The values of `a` that are tried."""
+JUDGES = 4
+"""How many references are attacked to choose `a`."""
+SAMPLE = 8192
+"""On how many candidates, at most."""
+
+
+class RMIA(Attack):
+    """The robust membership-inference attack: pairwise likelihood ratios against a population."""
+
+    name: Literal["rmia"] = "rmia"
+    online: bool = True
+    """Whether the attacker has references trained on the candidates. Offline estimates them from OUT references and `a`."""
+    gamma: float = Field(default=2.0, gt=0)
+    """How many times larger than a population record's the likelihood ratio must be."""
+    a: float | None = Field(default=None, ge=0, le=1)
+    """Offline: p_in is taken to be a p_out + (1 - a). None chooses it by attacking references, whose members are known."""
+
+    temperature: float = Field(default=2.0, gt=0)
+    """p is sigmoid(margin / temperature). At 1 it is the model's own probability of the true class; there, references that
+    are sure of a record all say 1 and nothing is left to compare, so the authors soften answers by 2 as well."""
+
+    family: ClassVar[Family] = "membership"
+    needs: ClassVar[Access] = Access.SCORES
+    requires: ClassVar[frozenset[Part]] = frozenset({"candidates", "population", "references"})
+    paper: ClassVar[str] = "Zarifzadeh et al. 2024, arXiv 2312.03262"
+
+    def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
+        del key
+        population = shadows.population_of(knowledge)
+        phi, margins, included, usable = shadows.observe(target, knowledge, "margin", inside=int(self.online), outside=1)
+        assert knowledge.references is not None
+        on_target, on_references = target.observe(population, "margin"), knowledge.references.observe(population, "margin")
+        log_p, known, log_pz, known_z = (
+            log_probability(margin, self.temperature) for margin in (phi, margins, on_target, on_references)
+        )
+        a = None
+        if not self.online:
+            a = choose_a(known, included, usable) if self.a is None else np.array([self.a])
+        of_records = log_ratio(log_p, known, included, usable, a=a)
+        return MembershipScores(preferred_share(of_records, population_log_ratio(log_pz, known_z, usable), self.gamma))
+
+
+def log_probability(margin: np.ndarray, temperature: float) -> np.ndarray:
+    """log sigmoid(margin / temperature), float64; at temperature 1 the log-probability of the true class."""
+    return -np.logaddexp(0.0, -margin.astype(np.float64) / temperature)
+
+
+def log_ratio(
+    log_p: np.ndarray, references: np.ndarray, included: np.ndarray, usable: np.ndarray, *, a: np.ndarray | None = None
+) -> np.ndarray:
+    """log r(x) = log p(x | target) - log p_hat(x), streamed over records.
+
+    Online p_hat is the mean of the IN mean and the OUT mean, whatever their numbers. Offline the IN mean is unknown and
+    taken to be a mean_out + (1 - a), hence p_hat = ((1 + a) mean_out + (1 - a)) / 2.
+
+    Args:
+        log_p: [T, N], log-probability of the true class on the targets.
+        references: [M, N], the same on the references.
+        included: bool [M, N].
+        usable: bool [T, M] or [1, M].
+        a: [T] or [1] for offline, None for online.
+
+    Returns:
+        float64 [T, N].
+    """
+    ratio = np.empty(log_p.shape)
+    for rows in chunks(log_p.shape[1]):
+        known, was_in = references[:, rows], included[:, rows]
+        outside = log_mean_exp(known, ~was_in, usable)
+        expected = _balanced(outside, log_mean_exp(known, was_in, usable)) if a is None else _offline(outside, a[:, None])
+        ratio[:, rows] = log_p[:, rows] - expected
+    return ratio
+
+
+def population_log_ratio(log_p: np.ndarray, references: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """log r(z) of population records, float64 [T, Z].
+
+    No model was trained on z: every reference is OUT, as the target is, so p_hat(z) is their plain mean, online and offline.
+    """
+    return np.asarray(log_p, np.float64) - log_mean_exp(references, np.ones(references.shape, bool), usable)
+
+
+def preferred_share(log_ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.ndarray:
+    """The share of population records z with r(x) >= gamma r(z): the empirical distribution of r(z) at r(x) / gamma.
+
+    One sort and a binary search instead of N x Z comparisons; records preferred to equally many z are ordered by r(x).
+
+    Args:
+        log_ratio: [T, N], log r(x).
+        population: [T, Z], log r(z).
+
+    Returns:
+        float64 [T, N] in (0, 1).
+    """
+    beaten = [np.searchsorted(np.sort(z), x - np.log(gamma), side="right") for x, z in zip(log_ratio, population, strict=True)]
+    return shadows.break_ties(np.stack(beaten), log_ratio, population.shape[1])
+
+
+def choose_a(references: np.ndarray, included: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """The `a` with which each target's attacker tells members of *references* best (by AUC), float64 [T] of `GRID`.
+
+    A reference that plays the target is attacked with the usable references other than itself and its complementary twin.
+    Nothing about the target is read.
+
+    Args:
+        references: [M, N] log-probability of the true class.
+        included: bool [M, N].
+        usable: bool [T, M] or [1, M].
+    """
+    some = np.linspace(0, references.shape[1] - 1, min(SAMPLE, references.shape[1])).astype(int)
+    references, included = references[:, some], included[:, some]
+    rows, which = np.unique(usable, axis=0, return_inverse=True)
+    return np.array([_choose_a(references, included, row) for row in rows])[which.reshape(-1)]
+
+
+def _choose_a(references: np.ndarray, included: np.ndarray, usable: np.ndarray) -> float:
+    mine = np.flatnonzero(usable)
+    judges = mine[np.unique(np.linspace(0, len(mine) - 1, JUDGES).astype(int))]
+    helpers = np.zeros((len(judges), len(usable)), bool)
+    for row, judge in zip(helpers, judges, strict=True):
+        twin = ~(included[mine] == included[judge]).any(axis=1)
+        row[mine[~twin & (mine != judge)]] = True
+    if fewest(~included, helpers) < 1:
+        raise NotApplicable(
+            "too few references to choose `a` by attacking one with the others: train more models, or state `a` (0.3, say)"
+        )
+    outside = log_mean_exp(references, ~included, helpers)
+    areas = [
+        np.mean([_auc(*parts) for parts in zip(references[judges] - _offline(outside, a), included[judges], strict=True)])
+        for a in GRID
+    ]
+    return GRID[int(np.argmax(areas))]
+
+
+def _balanced(log_out: np.ndarray, log_in: np.ndarray) -> np.ndarray:
+    return np.logaddexp(log_in, log_out) - np.log(2.0)
+
+
+def _offline(log_out: np.ndarray, a: np.ndarray | float) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return _balanced(np.log1p(a) + log_out, np.log1p(-np.asarray(a)))
+
+
+def _auc(scores: np.ndarray, member: np.ndarray) -> float:
+    others = np.sort(scores[~member])
+    below = np.searchsorted(others, scores[member], side="left") + np.searchsorted(others, scores[member], side="right")
+    return float(below.mean() / (2 * max(len(others), 1)))

@@ -1,0 +1,116 @@
+"""What an attacker with reference models sees: one signal of the candidates, on the targets and on the references."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from privsec.core.attack import Knowledge
+from privsec.core.data import Examples
+from privsec.core.errors import NotApplicable
+from privsec.core.target import Target
+from privsec.ops import leave_out
+
+
+class Shadows(NamedTuple):
+    """One signal of N candidates, and who may use and was trained on what.
+
+    Attributes:
+        target: float32 [T, N], or [T, N, K] for a signal of K numbers.
+        references: float32 [M, N] or [M, N, K].
+        included: bool [M, N]: was candidate n in the training set of reference m?
+        usable: bool [T, M], or [1, M] where all targets may use the same references.
+    """
+
+    target: np.ndarray
+    references: np.ndarray
+    included: np.ndarray
+    usable: np.ndarray
+
+
+def candidates_of(knowledge: Knowledge) -> Examples:
+    """The records whose membership is asked."""
+    if knowledge.candidates is None:
+        raise NotApplicable("there are no candidates: a membership attack needs the records it is to judge")
+    return knowledge.candidates
+
+
+def population_of(knowledge: Knowledge) -> Examples:
+    """The attacker's own records, on which no target was trained."""
+    if knowledge.population is None or knowledge.population.size == 0:
+        raise NotApplicable(
+            "the attacker has no population: keep back records from the same distribution on which no model is trained"
+        )
+    return knowledge.population
+
+
+def observe(target: Target, knowledge: Knowledge, signal: str, *, inside: int, outside: int) -> Shadows:
+    """The signal on targets and references, checked.
+
+    Args:
+        signal: its name in `core/signals.py`.
+        inside: for how many usable references, at least, each candidate must have been trained on (IN).
+        outside: and for how many not (OUT).
+
+    Raises:
+        NotApplicable: there are no references, or too few of them.
+        ValueError: the Knowledge contradicts itself, or a target is among its own references.
+    """
+    included, usable = check_references(target, knowledge)
+    for needed, chosen, which in ((inside, included, "IN"), (outside, ~included, "OUT")):
+        if needed and (fewest := leave_out.fewest(chosen, usable)) < needed:
+            raise NotApplicable(
+                f"some candidate has only {fewest} usable references for which it is {which}, and {needed} are needed: "
+                "train more models (`population.models`), in complementary pairs"
+            )
+    assert knowledge.references is not None
+    candidates = candidates_of(knowledge)
+    answers = target.observe(candidates, signal)
+    known = answers if _same_endpoint(target, knowledge.references) else knowledge.references.observe(candidates, signal)
+    return Shadows(answers, known, included, usable)
+
+
+def check_references(target: Target, knowledge: Knowledge) -> tuple[np.ndarray, np.ndarray]:
+    """`included` bool [M, N] and `usable` bool [T or 1, M]; raises as `observe` does."""
+    references, candidates = knowledge.references, candidates_of(knowledge)
+    if references is None or knowledge.included is None:
+        raise NotApplicable("the attacker has no reference models: this attack compares the target with models of their own")
+    included = np.asarray(knowledge.included, bool)
+    shape = (references.size, candidates.size)
+    if included.shape != shape:
+        raise ValueError(f"`included` has shape {included.shape}; with M references and N candidates it must be {shape}")
+    if knowledge.usable is None:
+        if _same_models(target, references):
+            raise ValueError(
+                "every target would be among its own references, which reveals the answer: pass `usable` bool [T, M], "
+                "False at the target itself and at its complementary twin"
+            )
+        return included, np.ones((1, len(included)), bool)
+    usable, shape = np.asarray(knowledge.usable, bool), (target.size or 1, len(included))
+    if usable.shape != shape:
+        raise ValueError(f"`usable` has shape {usable.shape}; with T targets and M references it must be {shape}")
+    if _same_models(target, references) and usable.diagonal().any():
+        t = int(np.argmax(usable.diagonal()))
+        raise ValueError(f"target {t} is among its own references, which reveals the answer: set usable[{t}, {t}] to False")
+    if not usable.any(axis=1).all():
+        raise NotApplicable(f"target {int(np.argmin(usable.any(axis=1)))} has no usable reference: train more models")
+    return included, usable
+
+
+def break_ties(count: np.ndarray, by: np.ndarray, total: int | np.ndarray) -> np.ndarray:
+    """The fraction `count / total` as a score without its ties: (count + w) / (total + 1), w in (0, 1) rising with `by`.
+
+    A fraction of `total` things takes no more than total + 1 values, and a false-positive rate below 1 / total would be
+    out of its reach; among equal counts this orders records by `by`, any real number.
+    """
+    return (count + 0.5 + np.arctan(by) / np.pi) / (total + 1.0)
+
+
+def _same_models(target: Target, references: Target) -> bool:
+    """Whether both are the same bank: `restrict` and `unserved` make another Target of the same parameters."""
+    return target._params is references._params
+
+
+def _same_endpoint(target: Target, references: Target) -> bool:
+    return _same_models(target, references) and target.outputs == references.outputs and target._secret is references._secret

@@ -1,0 +1,82 @@
+"""What the attacks that put a threshold on one signal have in common."""
+
+from __future__ import annotations
+
+import abc
+from typing import ClassVar
+
+import jax
+import numpy as np
+
+from privsec.attacks.membership import shadows
+from privsec.core.attack import Attack, Family, Knowledge, Part
+from privsec.core.data import Array
+from privsec.core.evidence import MembershipScores
+from privsec.core.target import Target
+from privsec.ops.leave_out import chunks
+
+
+class ThresholdAttack(Attack):
+    """Base of attacks whose score is one signal of one answer; no reference model, no population."""
+
+    family: ClassVar[Family] = "membership"
+    requires: ClassVar[frozenset[Part]] = frozenset({"candidates"})
+    signal: ClassVar[str]
+    """What is observed; see `core/signals.py`."""
+
+    def score(self, signal: np.ndarray) -> np.ndarray:
+        """The signal as a score (higher = more likely a member), float64 [T, N]."""
+        return signal.astype(np.float64)
+
+    def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
+        del key
+        return MembershipScores(self.score(target.observe(shadows.candidates_of(knowledge), self.signal)))
+
+
+class PerClassThresholdAttack(ThresholdAttack, abc.ABC):
+    """Base of threshold attacks that may learn one threshold for each class on the references."""
+
+    per_class: bool = True
+    """Measures the signal from its mean on OUT references of the same class, in standard deviations: one threshold on
+    that is one threshold a class. False needs no references."""
+
+    requires: ClassVar[frozenset[Part]] = frozenset({"candidates", "references"})
+
+    def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
+        if not self.per_class:
+            return super().run(target, knowledge, key)
+        seen = shadows.observe(target, knowledge, self.signal, inside=0, outside=1)
+        y = shadows.candidates_of(knowledge).y
+        scores = standardize_per_class(
+            self.score(seen.target), self.score(seen.references), seen.included, seen.usable, y, knowledge.num_classes
+        )
+        return MembershipScores(scores)
+
+
+def standardize_per_class(
+    scores: np.ndarray, references: np.ndarray, included: np.ndarray, usable: np.ndarray, y: Array, num_classes: int
+) -> np.ndarray:
+    """(score - mean) / standard deviation, both over the records of the same class on the references where they are OUT.
+
+    Args:
+        scores: [T, N] on the targets.
+        references: [M, N], the same on the references.
+        included: bool [M, N].
+        usable: bool [T, M] or [1, M].
+        y: int [N], classes 0 to `num_classes` - 1.
+
+    Returns:
+        float64 [T, N].
+    """
+    y = np.asarray(y)
+    center = np.partition(references, references.size // 2, axis=None)[references.size // 2]
+    sums = np.zeros((3, len(references), num_classes))
+    for rows in chunks(scores.shape[1]):
+        one_hot = (y[rows, None] == np.arange(num_classes)).astype(np.float64)
+        outside, deviation = ~included[:, rows], references[:, rows] - center
+        sums += [outside @ one_hot, (outside * deviation) @ one_hot, (outside * deviation**2) @ one_hot]
+    count, total, squares = usable.astype(np.float64) @ sums
+    mean = total / np.maximum(count, 1.0)
+    variance = np.maximum(squares / np.maximum(count, 1.0) - mean**2, 0.0)
+    deviation = np.where(variance > 1e-12, np.sqrt(variance), 1.0)
+    return (scores - center - mean[:, y]) / deviation[:, y]

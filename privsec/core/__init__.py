@@ -1,0 +1,1 @@
+"""The nouns: Spec, Access, Target, Attack, Defense, Evidence, Recipe, Dataset, Estimate."""

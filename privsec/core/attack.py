@@ -1,0 +1,83 @@
+"""An Attack is a pure function and a declaration of what it needs."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import jax
+
+from privsec.core.access import Access
+from privsec.core.data import Array, Examples
+from privsec.core.evidence import Evidence
+from privsec.core.spec import Spec
+from privsec.core.target import Target
+
+Family = Literal["membership", "inversion", "evasion", "poisoning", "reprogramming", "extraction"]
+Part = Literal["candidates", "population", "references"]
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """All the attacker may have. There is no truth about the target in it.
+
+    Attributes:
+        num_classes: C.
+        candidates: N records whose membership is asked.
+        population: records from the same distribution that no target was trained on.
+        references: M models stacked, trained by the attacker under the same defenses as the target.
+        included: bool [M, N]: was candidate n in the training set of reference m?
+        usable: bool [T, M]: which references the attacker on target t may use. When one bank of models serves as
+            targets and references alike (leave-one-out), row t is False at t itself and at its complementary twin,
+            so that nothing about target t's membership is ever read.
+        box: smallest and largest value of each feature, float32 arrays that broadcast to one record.
+    """
+
+    num_classes: int
+    candidates: Examples | None = None
+    population: Examples | None = None
+    references: Target | None = None
+    included: Array | None = None
+    usable: Array | None = None
+    box: tuple[Array, Array] | None = None
+
+
+jax.tree_util.register_dataclass(
+    Knowledge,
+    data_fields=["candidates", "population", "references", "included", "usable", "box"],
+    meta_fields=["num_classes"],
+)
+
+
+class Attack(Spec):
+    """Base of all attacks: a Spec, an access level, the Knowledge it needs, and `run`."""
+
+    unhashed: ClassVar[frozenset[str]] = frozenset({"label"})
+
+    label: str | None = None
+    """Names this variant in tables; the attack's own name where absent."""
+
+    family: ClassVar[Family]
+    needs: ClassVar[Access]
+    """The weakest access the attack works with."""
+    requires: ClassVar[frozenset[Part]]
+    """The parts of Knowledge that the attack reads."""
+    paper: ClassVar[str]
+    """Where the method comes from."""
+    traceable: ClassVar[bool] = False
+    """Whether `run` may be jitted. Attacks whose statistics are float64 NumPy on the host are not."""
+
+    @property
+    def title(self) -> str:
+        """What the attack is called in tables."""
+        return self.label or self.name  # type: ignore[attr-defined]
+
+    @abc.abstractmethod
+    def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
+        """Attacks `target` (one model or a stack of T) with what the attacker knows.
+
+        Raises:
+            AccessError: the target grants less than `needs`.
+            NotApplicable: this attack cannot work on this target or with this knowledge; the text says why.
+        """

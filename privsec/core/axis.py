@@ -1,0 +1,49 @@
+"""The models axis on a CPU: one model per core, by threads that share one compiled program.
+
+XLA releases the interpreter lock while a program runs, so threads are enough; no flag, no process, no recompilation when
+the number of models changes, and each model's numbers are those of running it alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from typing import TypeVar
+
+import jax
+
+Result = TypeVar("Result")
+
+
+def workers() -> int:
+    """How many models run at once: the cores this process may use on a CPU, else one (an accelerator queues)."""
+    if jax.default_backend() != "cpu":
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def over_models(function: Callable[[int], Result], models: Iterable[int]) -> Iterator[tuple[int, Result]]:
+    """Yields `(m, function(m))` as models finish, in no fixed order, at most `workers()` at a time.
+
+    The results do not depend on how many workers there are. An exception of `function` is raised here, after the models
+    in flight have ended; a consumer that stops early leaves no thread behind.
+    """
+    pending: dict = {}
+    with ThreadPoolExecutor(max_workers=workers(), thread_name_prefix="privsec-model") as pool:
+        try:
+            for model in models:
+                pending[pool.submit(function, model)] = model
+                if len(pending) >= 2 * workers():
+                    yield from _collect(pending)
+            while pending:
+                yield from _collect(pending)
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _collect(pending: dict) -> Iterator:
+    done, _ = wait(pending, return_when=FIRST_COMPLETED)
+    for future in done:
+        yield pending.pop(future), future.result()

@@ -1,0 +1,149 @@
+"""A model and how it is trained: plain functions and numbers, nothing that runs by itself.
+
+Everything in a Recipe but `rates` and `dp_event` is part of the compiled program; `rates` are arguments of it. Two
+Recipes that differ only in numbers (learning rate, clip norm, noise) therefore share one compilation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+import optax
+
+Params = Any
+"""A pytree of parameters."""
+Rates = Mapping[str, jax.Array | float]
+"""The numbers of a Recipe by name, traced."""
+
+
+class Tap(NamedTuple):
+    """What one layer saw and made: `inputs` a and `outputs` z (pre-activation), [B, ...]."""
+
+    inputs: jax.Array
+    outputs: jax.Array
+
+
+class Layer(NamedTuple):
+    """Where a tapped layer keeps its parameters, and which linear map it is.
+
+    `kind` is `"dense"` (z = a @ kernel + bias, any positions between batch and features; a convolution is one over its
+    patches) or `"scale"` (z = a * scale + bias).
+    """
+
+    name: str
+    kind: str
+    path: tuple[str | int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A classifier as functions of explicit parameters.
+
+    Attributes:
+        init: key -> params.
+        apply: (params, x [B, ...]) -> logits [B, C].
+        num_classes: C.
+        shape: shape of one record.
+        tapped: (params, x, deltas | None) -> (logits, {layer name: Tap}); adds `deltas[name]` to that layer's
+            pre-activation, so that differentiating by a zero delta gives the layer's backpropagated signal. None for
+            a model that does not expose its layers.
+        layers: the tapped layers; they must cover every parameter exactly once.
+    """
+
+    init: Callable[[jax.Array], Params]
+    apply: Callable[[Params, jax.Array], jax.Array]
+    num_classes: int
+    shape: tuple[int, ...]
+    tapped: Callable[[Params, jax.Array, Mapping[str, jax.Array] | None], tuple[jax.Array, dict[str, Tap]]] | None = None
+    layers: tuple[Layer, ...] = ()
+
+
+class Batch(NamedTuple):
+    """One step's records: `x` [B, ...], `y` soft targets [B, C], `weight` [B]: 1 for a record, 0 for padding."""
+
+    x: jax.Array
+    y: jax.Array
+    weight: jax.Array
+
+
+class Schedule(NamedTuple):
+    """Which records each step sees: `index` int32 [steps, B], `weight` float32 [steps, B] (0 = padding)."""
+
+    index: np.ndarray
+    weight: np.ndarray
+
+
+class Sampling(Protocol):
+    """Draws a Schedule on the host. Hashable; equal samplings give programs of equal shape."""
+
+    def draw(self, rng: np.random.Generator, include_row: np.ndarray) -> Schedule:
+        """The schedule of a model trained on the records where `include_row` (bool [N]) holds."""
+        ...
+
+
+BatchTransform = Callable[[Batch, Rates, jax.Array], Batch]
+"""(batch, rates, key) -> batch: augmentation, mixing, target smoothing. Hashable."""
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+"""(logits [B, C], soft targets [B, C]) -> loss [B]. Hashable."""
+Gradient = Callable[[Model, Loss, Params, Batch, Rates, jax.Array], Params]
+"""(model, loss, params, batch, rates, key) -> gradient. Hashable."""
+
+
+class DPEvent(NamedTuple):
+    """What a training does to its records' privacy: `steps` Gaussian mechanisms on Poisson samples (add/remove)."""
+
+    sampling_rate: float
+    noise_multiplier: float
+    steps: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one model is trained.
+
+    Attributes:
+        records: how many records the model is trained on.
+        steps: number of optimizer steps.
+        batch_size: records a step sees (its expectation, under Poisson sampling).
+        sampling: draws which records each step sees.
+        transforms: applied to each batch in order.
+        loss: per-record loss.
+        gradient: how a batch becomes one gradient.
+        optimizer: rates -> optax transformation. Hashable.
+        rates: numbers by name, passed to the compiled program as arguments.
+        patience: epochs without a better holdout loss after which training stops and the best parameters are kept; None
+            keeps the last parameters.
+        dp_event: what the training costs in privacy, None where there is no guarantee.
+    """
+
+    records: int
+    steps: int
+    batch_size: int
+    sampling: Sampling
+    loss: Loss
+    gradient: Gradient
+    optimizer: Callable[[Rates], optax.GradientTransformation]
+    transforms: tuple[BatchTransform, ...] = ()
+    rates: Mapping[str, float] = field(default_factory=dict)
+    patience: int | None = None
+    dp_event: DPEvent | None = None
+
+    @property
+    def program(self) -> Recipe:
+        """The static part, hashable: what is compiled."""
+        return replace(self, rates=_Names(dict.fromkeys(sorted(self.rates), 0.0)), dp_event=None)
+
+    def with_rates(self, **rates: float) -> Recipe:
+        """The same Recipe with these numbers added or replaced."""
+        return replace(self, rates={**self.rates, **rates})
+
+
+class _Names(dict):
+    """A mapping that hashes by its keys."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted(self)))

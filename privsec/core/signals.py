@@ -1,0 +1,81 @@
+"""What an attacker writes down about one answer: scalars of the scores and the record's label."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from privsec.core.access import Access
+
+TOP = 10
+"""How many of the sorted scores the `top_scores` signal keeps (fewer when there are fewer classes)."""
+
+
+class Signal(NamedTuple):
+    """A statistic of an answer: the access it takes, and (log-scores [B, C], y [B]) -> [B] or [B, K]."""
+
+    needs: Access
+    compute: Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def correct(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+    """1.0 where the predicted label is the record's label."""
+    return (jnp.argmax(log_scores, axis=-1) == y).astype(jnp.float32)
+
+
+def log_confidence(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+    """log p_y, the negative of the cross-entropy loss."""
+    return jnp.take_along_axis(log_scores, y[:, None], axis=-1)[:, 0]
+
+
+def margin(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+    """The logit of p_y, as z_y - logsumexp_{c != y} z_c: exact where log p - log(1 - p) has lost its digits.
+
+    References: Carlini et al. 2022, arXiv 2112.03570, section VI-A.
+    """
+    others = jnp.where(jax.nn.one_hot(y, log_scores.shape[-1], dtype=bool), -jnp.inf, log_scores)
+    return log_confidence(log_scores, y) - jax.nn.logsumexp(others, axis=-1)
+
+
+def entropy(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+    """-sum_c p_c log p_c in nats; it does not look at the label."""
+    del y
+    return -jnp.sum(jnp.exp(log_scores) * log_scores, axis=-1)
+
+
+def modified_entropy(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+    """-(1 - p_y) log p_y - sum_{c != y} p_c log(1 - p_c): low only for an answer both sure and right.
+
+    References: Song & Mittal 2021, arXiv 2003.10595, equation 8.
+    """
+    scores = jnp.exp(log_scores)
+    of_label = jax.nn.one_hot(y, log_scores.shape[-1], dtype=bool)
+    # 1 - p as the sum of the other scores: 1 - exp(log p) would round to zero.
+    rest = jnp.maximum(jnp.sum(scores, -1, keepdims=True) - scores, 0.0)
+    exact_rest = jnp.sum(jnp.where(of_label, 0.0, scores), axis=-1)
+    of_y = exact_rest * log_confidence(log_scores, y)
+    of_others = jnp.sum(jnp.where(of_label, 0.0, scores * jnp.log(jnp.maximum(rest, 1e-30))), axis=-1)
+    return -(of_y + of_others)
+
+
+def top_scores(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+    """The largest log-scores in descending order, [B, min(C, TOP)]."""
+    del y
+    return jax.lax.top_k(log_scores, min(log_scores.shape[-1], TOP))[0]
+
+
+SIGNALS: dict[str, Signal] = {
+    "correct": Signal(Access.LABELS, correct),
+    "log_confidence": Signal(Access.SCORES, log_confidence),
+    "margin": Signal(Access.SCORES, margin),
+    "entropy": Signal(Access.SCORES, entropy),
+    "modified_entropy": Signal(Access.SCORES, modified_entropy),
+    "top_scores": Signal(Access.SCORES, top_scores),
+}
+"""Every signal by name."""
+
+SCALARS = tuple(name for name in SIGNALS if name != "top_scores")
+"""The signals of one number a record, which one forward pass records together."""

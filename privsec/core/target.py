@@ -1,0 +1,209 @@
+"""A Target: the model under attack, as far as an attacker may reach it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from privsec.core import axis
+from privsec.core.access import Access
+from privsec.core.data import Examples
+from privsec.core.defense import OutputDefense
+from privsec.core.errors import AccessError
+from privsec.core.recipe import Model, Params
+from privsec.core.signals import SCALARS, SIGNALS
+
+CHUNK = 4096
+"""Records of one forward pass while answers are recorded; bounds the memory, never changes a number."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One model, or a stack of T models, behind the defenses of its endpoint and with the access it grants.
+
+    A pytree: `_params` and `_secret` are its leaves, so a stack vmaps. Richer answers imply poorer ones: logits give
+    scores, scores give labels. The access check is a guard against mistakes, not a sandbox: the weights are in the same
+    process.
+
+    Attributes:
+        model: the functions of the architecture (static).
+        outputs: defenses that act on the answers, left to right (static).
+        grants: what an attacker may ask (static).
+        _params: the model's parameters; every leaf has a leading [T] when stacked.
+        _secret: the endpoint's own key, scalar or [T], for noise that repeating a query cannot average away.
+    """
+
+    model: Model
+    _params: Params
+    _secret: jax.Array
+    outputs: tuple[OutputDefense, ...] = ()
+    grants: Access = Access.WEIGHTS
+    _recorded: tuple[tuple[Examples, dict[str, np.ndarray]], ...] = field(default=(), compare=False, repr=False)
+
+    @classmethod
+    def of(
+        cls, model: Model, params: Params, secret: jax.Array | None = None, outputs: Iterable[OutputDefense] = ()
+    ) -> Target:
+        """The Target of trained `params` served behind `outputs`.
+
+        Without output defenses everything up to the weights is granted. With them, the endpoint grants what they leave;
+        `unserved` is the same model in the hands of an attacker who has the weights.
+
+        Args:
+            secret: key for the endpoint's noise; needed when an output defense draws any.
+        """
+        outputs = tuple(outputs)
+        grants = functools.reduce(lambda left, defense: left & defense.leaves, outputs, Access.WEIGHTS)
+        if secret is None:
+            secret = jax.random.key(0)
+        return cls(model, params, secret, outputs, grants)
+
+    @property
+    def size(self) -> int | None:
+        """T for a stack, None for one model."""
+        return self._secret.shape[0] if self._secret.ndim else None
+
+    def __getitem__(self, which: Any) -> Target:
+        """One model of a stack (an integer) or a smaller stack (a slice or an index array)."""
+        if self.size is None:
+            raise TypeError("this Target is one model, not a stack: it cannot be indexed")
+        recorded = tuple((ex, {k: v[np.atleast_1d(np.arange(self.size)[which])] for k, v in r.items()}) for ex, r in self._recorded)
+        params, secret = jax.tree.map(lambda leaf: leaf[which], (self._params, self._secret))
+        return replace(self, _params=params, _secret=secret, _recorded=recorded)
+
+    def restrict(self, access: Access) -> Target:
+        """The same Target granting no more than `access`.
+
+        Raises:
+            AccessError: `access` is more than this Target grants.
+        """
+        self._demand(access, f"restricting to {access.title}")
+        return replace(self, grants=access)
+
+    @property
+    def unserved(self) -> Target:
+        """The bare model, without its output defenses: what an attacker holds who has the weights."""
+        return replace(self, outputs=(), grants=Access.WEIGHTS, _recorded=()) if self.outputs else self
+
+    # What an attacker may ask, from the weakest access to the strongest. x is [B, ...]; a stack answers [T, B, ...].
+
+    def labels(self, x: jax.Array) -> jax.Array:
+        """Predicted labels int32 [B]. Needs LABELS."""
+        self._demand(Access.LABELS, "labels")
+        return jnp.argmax(self._answer(x), axis=-1)
+
+    def log_scores(self, x: jax.Array) -> jax.Array:
+        """Log-probabilities [B, C] after the output defenses; finite. Needs SCORES.
+
+        The log form carries what scores carry without losing the digits next to 0 and 1.
+        """
+        self._demand(Access.SCORES, "scores")
+        return self._guard_gradient(self._answer(x))
+
+    def scores(self, x: jax.Array) -> jax.Array:
+        """Probabilities [B, C] after the output defenses. Needs SCORES."""
+        return jnp.exp(self.log_scores(x))
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Logits [B, C] of the bare model. Needs LOGITS; differentiable only with GRADIENTS."""
+        self._demand(Access.LOGITS, "logits")
+        return self._guard_gradient(self._apply(x))
+
+    @property
+    def params(self) -> Params:
+        """The parameters. Needs WEIGHTS."""
+        self._demand(Access.WEIGHTS, "weights")
+        return self._params
+
+    def observe(self, examples: Examples, signal: str) -> np.ndarray:
+        """The named signal of the answers to `examples`, float32 [T, N] (T = 1 for one model); see `core/signals.py`.
+
+        Streams over records and runs one model per core; answers recorded by `record` are looked up instead.
+        """
+        self._demand(SIGNALS[signal].needs, signal)
+        for known, answers in self._recorded:
+            if known is examples and signal in answers:
+                return answers[signal]
+        return self._signals(examples, (signal,))[signal]
+
+    def record(self, examples: Examples) -> Target:
+        """The same Target remembering every scalar signal of its answers to `examples` (this very object).
+
+        Many attacks that observe the same candidates then cost one forward pass: T x N numbers a signal are kept, never
+        T x N x C.
+        """
+        answers = self._signals(examples, SCALARS)
+        return replace(self, _recorded=(*self._recorded, (examples, answers)))
+
+    def _signals(self, examples: Examples, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+        stack = self if self.size is not None else jax.tree.map(lambda leaf: leaf[None], self)
+        chunk = min(CHUNK, examples.size)
+        starts = range(0, examples.size, chunk)
+
+        def of_model(m: int) -> dict[str, np.ndarray]:
+            one, parts = stack[m], []
+            for start in starts:
+                rows = np.minimum(np.arange(start, start + chunk), examples.size - 1)  # one shape, also for the last chunk
+                parts.append(jax.device_get(_signals_of_chunk(one, names, examples.x[rows], examples.y[rows])))
+            return {name: np.concatenate([part[name] for part in parts])[: examples.size] for name in names}
+
+        answers = dict(axis.over_models(of_model, range(stack.size or 0)))
+        return {name: np.stack([answers[m][name] for m in sorted(answers)]) for name in names}
+
+    def _apply(self, x: jax.Array) -> jax.Array:
+        if self.size is None:
+            return self.model.apply(self._params, x)
+        return jax.vmap(self.model.apply, in_axes=(0, None))(self._params, x)
+
+    def _answer(self, x: jax.Array) -> jax.Array:
+        def one(params: Params, secret: jax.Array) -> jax.Array:
+            log_scores = jax.nn.log_softmax(self.model.apply(params, x))
+            for position, defense in enumerate(self.outputs):
+                log_scores = defense.on_outputs(log_scores, x, jax.random.fold_in(secret, position))
+            return log_scores
+
+        return one(self._params, self._secret) if self.size is None else jax.vmap(one)(self._params, self._secret)
+
+    def _demand(self, access: Access, what: str) -> None:
+        if access not in self.grants:
+            behind = f", behind {', '.join(d.name for d in self.outputs)}" if self.outputs else ""  # type: ignore[attr-defined]
+            raise AccessError(
+                f"asked for {what}, which takes {access.title} access, but this target grants {self.grants.title}{behind}. "
+                "Declare the access in the attack's `needs`, or attack a target that grants it."
+            )
+
+    def _guard_gradient(self, answer: jax.Array) -> jax.Array:
+        return answer if Access.GRADIENTS in self.grants else _not_differentiable(answer)
+
+
+@jax.custom_jvp
+def _not_differentiable(answer: jax.Array) -> jax.Array:
+    return answer
+
+
+@_not_differentiable.defjvp
+def _refuse_gradient(primals, tangents):
+    del primals, tangents
+    raise AccessError(
+        "differentiated a target's answer without GRADIENTS access. Declare `needs = Access.GRADIENTS`, or estimate the "
+        "gradient from queries."
+    )
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _signals_of_chunk(target: Target, names: tuple[str, ...], x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
+    log_scores = target._answer(x)
+    return {name: SIGNALS[name].compute(log_scores, y) for name in names}
+
+
+jax.tree_util.register_pytree_node(
+    Target,
+    lambda target: ((target._params, target._secret), (target.model, target.outputs, target.grants)),
+    lambda aux, leaves: Target(aux[0], leaves[0], leaves[1], aux[1], aux[2]),
+)

@@ -1,0 +1,54 @@
+"""Your own arrays."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from privsec.core.data import Dataset
+from privsec.core.errors import DataError
+from privsec.data import formats
+from privsec.data.base import FileSource
+
+
+class Npz(FileSource):
+    """A table [N, D] or images [N, H, W] or [N, H, W, C] with labels 0..C-1, from a NumPy npz file.
+
+    Byte images are divided by 255. Columns of a table that hold more than 0 and 1 are marked to be standardized.
+    """
+
+    name: Literal["npz"] = "npz"
+
+    path: str  # type: ignore[assignment]  # here there is no default to look for
+    """The npz file, relative to the current directory."""
+    features: tuple[str, ...] = Field(default=("features",), min_length=1)
+    """Keys of the feature arrays, joined along the records, for example [x_train, x_test]."""
+    labels: tuple[str, ...] = Field(default=("labels",), min_length=1)
+    """Keys of the label arrays, in the same order."""
+    box: tuple[float, float] | None = None
+    """Smallest and largest value a feature can take; [0, 1] for byte images when not given."""
+    standardize: bool = True
+    """Whether a table's columns are to be scaled by statistics of public records; a table with a `box` never is."""
+
+    origin: ClassVar[str] = "your own file"
+    layout: ClassVar[str] = "an npz written by numpy.savez, with the arrays that `features` and `labels` name"
+
+    def _read(self) -> Dataset:
+        path = self.locate()
+        arrays = formats.read_npz(path, (*self.features, *self.labels))
+        with formats.explained(path, f"joined arrays {', '.join(self.features)} and {', '.join(self.labels)}"):
+            x = np.concatenate(arrays[: len(self.features)])
+            y = np.concatenate(arrays[len(self.features) :])
+        if not y.size or y.dtype.kind not in "iubf":
+            raise DataError(
+                f"{path}: {', '.join(self.labels)} holds {y.size} values of {y.dtype}; labels 0..C-1 are needed."
+            )
+        x = x[..., None] if x.ndim == 3 else x
+        box = (0.0, 1.0) if self.box is None and x.ndim == 4 and x.dtype == np.uint8 else self.box
+        marked = None
+        if self.standardize and box is None and x.ndim == 2:
+            marked = ~((x == 0) | (x == 1)).all(axis=0)
+        count = int(np.nanmax(y)) + 1
+        return Dataset(x, y, count, box, standardize=marked, source=str(path), sha256=formats.sha256(path))

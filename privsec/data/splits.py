@@ -1,0 +1,91 @@
+"""Who trains on what: candidates in complementary pairs, and public records that no model ever sees."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from privsec.core.data import Dataset, Splits
+from privsec.core.errors import ConfigError, DataError
+from privsec.core.keys import derive, generator
+
+MIN_PUBLIC = 20
+"""Fewest records left outside the candidates: the attacker's population and the defender's holdout share them."""
+
+
+def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: float = 0.5) -> Splits:
+    """Draws the candidates, the public records, and which half of the candidates trains each model.
+
+    The 2 * `size` candidates are chosen by the key alone. Pair p is drawn from the key and p: model 2p trains on a
+    random exact half, model 2p + 1 on the other. So every candidate is in exactly half of the models, every model has
+    exactly `size` records, and asking for more models later keeps the earlier ones.
+
+    Args:
+        dataset: N records.
+        size: records each model is trained on.
+        models: M, even.
+        key: the key of this seed's splits.
+        holdout: share of the public records that goes to the defender; the rest is the attacker's population.
+
+    Returns:
+        Disjoint, sorted row indices and `include` bool [M, 2 * size].
+
+    Raises:
+        ConfigError: `models` is odd or below 2, `size` below 1, or `holdout` not strictly between 0 and 1.
+        DataError: the data set has fewer than 2 * `size` + 20 records; the text states the largest possible size.
+
+    Dropping a target's complement from its references leaves every candidate in exactly half of them: how often a
+    record occurs there then says nothing about the target. (Carlini et al., arXiv:2112.03570, balance inclusion alike.)
+    """
+    if models < 2 or models % 2:
+        raise ConfigError(
+            f"population.models is {models}, but models come in complementary pairs: write an even number, "
+            f"{max(2, models + models % 2)} for example."
+        )
+    if size < 1:
+        raise ConfigError(f"population.size is {size}; each model needs at least one record.")
+    if not 0 < holdout < 1:
+        raise ConfigError(f"holdout is {holdout}; write a share strictly between 0 and 1.")
+    if 2 * size + MIN_PUBLIC > dataset.size:
+        largest = (dataset.size - MIN_PUBLIC) // 2
+        raise DataError(
+            f"{dataset.source or 'the data set'}: population.size {size} needs {2 * size} candidates (half for each "
+            f"model) and {MIN_PUBLIC} public records, but there are {dataset.size}. "
+            + (f"The largest possible size is {largest}." if largest >= 1 else "The data set is too small to be split.")
+        )
+    order = generator(derive(key, "candidates")).permutation(dataset.size)
+    public = order[2 * size :]
+    cut = min(max(round(holdout * len(public)), 1), len(public) - 1)
+    include = np.zeros((models, 2 * size), bool)
+    for pair in range(models // 2):
+        half = generator(derive(key, "pair", pair)).permutation(2 * size)[:size]
+        include[2 * pair, half] = True
+        include[2 * pair + 1] = ~include[2 * pair]
+    return Splits(np.sort(order[: 2 * size]), np.sort(public[cut:]), np.sort(public[:cut]), include)
+
+
+def standardized(dataset: Dataset, public_rows: np.ndarray) -> Dataset:
+    """The data set with its marked columns scaled to mean 0 and standard deviation 1 *of the public rows*.
+
+    No statistic of a candidate enters, so preprocessing leaks nothing about who was trained on. A column that is
+    constant among the public rows is only shifted. Without marked columns the same object is returned.
+
+    Args:
+        dataset: a table [N, D] with `standardize` bool [D], or anything else.
+        public_rows: indices of the rows whose mean and standard deviation are used.
+
+    Raises:
+        DataError: columns are marked, but there is no public row.
+    """
+    marked = dataset.standardize
+    if marked is None or not marked.any():
+        return dataset
+    if not len(public_rows):
+        raise DataError(f"{dataset.source}: columns are to be standardized by public records, but there is none.")
+    public = dataset.x[public_rows][:, marked].astype(np.float64)
+    mean, deviation = public.mean(axis=0), public.std(axis=0)
+    x = dataset.x.copy()
+    x[:, marked] = (x[:, marked] - mean) / np.where(np.ptp(public, axis=0) > 0, deviation, 1.0)
+    return replace(dataset, x=x, standardize=None)

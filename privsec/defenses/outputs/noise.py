@@ -1,0 +1,74 @@
+"""Noise on the scores, the same for the same query."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from pydantic import Field
+
+from privsec.core.defense import OutputDefense
+
+FLOOR = 1e-6
+"""What a score that the noise pushed to zero or below is answered as, before the answer is made to sum to one."""
+
+
+class Noise(OutputDefense):
+    """Adds independent noise to every score, clips to [0, 1] and makes the answer sum to one again.
+
+    The noise is drawn from a key that hangs on the server's secret and on the bits of the query, so asking the same
+    thing again brings the same noise and nothing can be averaged away. A query that differs in its last bit draws fresh
+    noise: an attacker who averages over inputs too close together for the model to tell apart still cleans the answer,
+    at the price of as many queries as noise averaging takes (the variance falls by their number). A served model has to
+    round its inputs or limit its rate against that. The predicted label may change.
+
+    MemGuard (the paper) chooses its noise to fool one attack model; plain noise is the honest baseline of that idea and
+    holds against no attack in particular.
+
+    References: Jia et al. 2019, arXiv 1909.10594.
+    """
+
+    name: Literal["noise"] = "noise"
+    paper = "Jia et al. 2019, arXiv 1909.10594"
+    mechanism: Literal["gaussian", "laplace"] = "gaussian"
+    """Shape of the noise."""
+    scale: float = Field(default=0.05, ge=0)
+    """Standard deviation (gaussian) or mean absolute value (laplace) of the noise on a probability; 0 for none."""
+
+    def on_outputs(self, log_scores: jax.Array, x: jax.Array, secret: jax.Array) -> jax.Array:
+        if self.scale == 0:
+            return log_scores
+        noise = self.scale * draw(self.mechanism, query_keys(secret, x), log_scores.shape[-1])
+        noisy = jnp.clip(jnp.exp(log_scores) + noise, FLOOR, 1.0)
+        return jnp.log(noisy) - jnp.log(jnp.sum(noisy, axis=-1, keepdims=True))
+
+
+def draw(mechanism: str, keys: jax.Array, num_classes: int) -> jax.Array:
+    """Unit noise float32 [B, C], row b from `keys[b]` alone."""
+    law = jax.random.normal if mechanism == "gaussian" else jax.random.laplace
+    return jax.vmap(lambda key: law(key, (num_classes,)))(keys)
+
+
+def query_keys(secret: jax.Array, x: jax.Array) -> jax.Array:
+    """Keys [B]: row b's is a keyed hash of the bits of `x[b]`, whatever else is in the batch.
+
+    An XOR-MAC: each feature's 32 bits, with the feature's position, go through the random function that `secret` picks,
+    and the results are XORed. Without the secret two different queries collide with probability 2^-64. Zero and minus
+    zero, which no model tells apart, are one query.
+
+    Args:
+        secret: the server's key.
+        x: queries [B, ...features], of any real type; read as float32.
+
+    References: Bellare, Guerin & Rogaway 1995, "XOR MACs".
+    """
+    flat = jnp.reshape(x, (x.shape[0], -1)).astype(jnp.float32)
+    words = jax.lax.bitcast_convert_type(jnp.where(flat == 0, 0.0, flat), jnp.uint32)
+    of_position = jax.vmap(jax.random.fold_in, (None, 0))(secret, jnp.arange(words.shape[1]))
+
+    def digest(row: jax.Array) -> jax.Array:
+        data = jax.random.key_data(jax.vmap(jax.random.fold_in)(of_position, row))
+        return jax.lax.reduce(data, jnp.uint32(0), jax.lax.bitwise_xor, (0,))
+
+    return jax.random.wrap_key_data(jax.vmap(digest)(words), impl=jax.random.key_impl(secret))

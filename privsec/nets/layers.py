@@ -1,0 +1,121 @@
+"""Layers that show what they see: each hands its input and pre-activation to a tap.
+
+Every parametrized layer is one of two linear maps, so one clipping formula serves all: `dense` (z = a @ kernel + bias;
+a convolution is one over its patches) and `scale` (z = a * scale + bias; the affine part of a normalization).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from privsec.core.recipe import Tap
+
+
+class Taps:
+    """Collects every layer's Tap in a forward pass, and adds a given delta to its pre-activation."""
+
+    def __init__(self, deltas: Mapping[str, jax.Array] | None = None) -> None:
+        self.deltas = deltas
+        self.seen: dict[str, Tap] = {}
+
+    def __call__(self, layer: Tapped, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+        """The layer's output as the rest of the network sees it."""
+        if layer.label in self.seen:
+            raise ValueError(f"layer {layer.label!r} is used twice in one forward pass; give each use a layer of its own")
+        self.seen[layer.label] = Tap(inputs, outputs)
+        return outputs if self.deltas is None else outputs + self.deltas[layer.label]
+
+
+class Tapped(nnx.Module):
+    """A layer with parameters; `label` is its path in the network, set when the network is adapted."""
+
+    kind = ""
+    label = ""
+
+
+class Dense(Tapped):
+    """z = a @ kernel + bias over the last axis; a is [B, ..., I], z is [B, ..., O]."""
+
+    kind = "dense"
+
+    def __init__(self, inputs: int, outputs: int, *, rngs: nnx.Rngs) -> None:
+        self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (inputs, outputs)))
+        self.bias = nnx.Param(jnp.zeros(outputs))
+
+    def __call__(self, a: jax.Array, tap: Taps) -> jax.Array:
+        """The pre-activation."""
+        return tap(self, a, a @ self.kernel[...] + self.bias[...])
+
+
+class Conv(Dense):
+    """A convolution (SAME padding) as a dense layer over patches: a is [B, H, W, Cin], z is [B, H', W', Cout].
+
+    Explicit patches keep the fast matrix product inside `lax.scan`, where XLA's CPU convolution gradient is an order of
+    magnitude slower (jax issue 12868), and they are what per-example clipping needs.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, width: int = 3, stride: int = 1, rngs: nnx.Rngs) -> None:
+        super().__init__(width * width * inputs, outputs, rngs=rngs)
+        self.width, self.stride = width, stride
+
+    def __call__(self, a: jax.Array, tap: Taps) -> jax.Array:
+        return super().__call__(patches(a, self.width, self.stride), tap)
+
+
+class GroupNorm(Tapped):
+    """Normalization over groups of channels of one record, then z = a * scale + bias; no batch statistics.
+
+    References: Wu & He 2018, arXiv 1803.08494.
+    """
+
+    kind = "scale"
+
+    def __init__(self, channels: int, *, groups: int, rngs: nnx.Rngs) -> None:
+        del rngs
+        self.groups = next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0)
+        self.scale = nnx.Param(jnp.ones(channels))
+        self.bias = nnx.Param(jnp.zeros(channels))
+
+    def __call__(self, x: jax.Array, tap: Taps) -> jax.Array:
+        """The normalized and scaled input, [B, H, W, C]."""
+        grouped = x.reshape(*x.shape[:-1], self.groups, -1)
+        over = (*range(1, x.ndim - 1), grouped.ndim - 1)
+        mean = jnp.mean(grouped, axis=over, keepdims=True)
+        variance = jnp.mean(jnp.square(grouped - mean), axis=over, keepdims=True)
+        a = ((grouped - mean) * jax.lax.rsqrt(variance + 1e-5)).reshape(x.shape)
+        return tap(self, a, a * self.scale[...] + self.bias[...])
+
+
+def patches(x: jax.Array, width: int, stride: int = 1) -> jax.Array:
+    """Every `width` x `width` window of images [B, H, W, C] under SAME padding: [B, ceil(H/s), ceil(W/s), width^2 C].
+
+    Window entries are ordered (row, column, channel).
+    """
+    if width == 1:
+        return x[:, ::stride, ::stride]
+    rows, columns = (-(-size // stride) for size in x.shape[1:3])
+    low = []
+    for size, out in zip(x.shape[1:3], (rows, columns), strict=True):
+        total = max((out - 1) * stride + width - size, 0)
+        low.append((total // 2, total - total // 2))
+    padded = jnp.pad(x, ((0, 0), low[0], low[1], (0, 0)))
+    windows = [
+        padded[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
+        for i in range(width)
+        for j in range(width)
+    ]
+    return jnp.concatenate(windows, axis=-1)
+
+
+def max_pool(x: jax.Array) -> jax.Array:
+    """2 x 2 max-pooling of [B, H, W, C]; an odd last row or column is dropped.
+
+    By strided slices: the gradient of `reduce_window` is slow on CPUs.
+    """
+    rows, columns = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    quarter = [x[:, i:rows:2, j:columns:2] for i in (0, 1) for j in (0, 1)]
+    return jnp.maximum(jnp.maximum(quarter[0], quarter[1]), jnp.maximum(quarter[2], quarter[3]))

@@ -1,0 +1,1 @@
+"""Pure jnp mathematics that attacks and defenses share."""

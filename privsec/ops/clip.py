@@ -1,0 +1,124 @@
+"""The sum of clipped per-example gradients, by book-keeping: one backward pass, no per-example gradient in memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from privsec.core.recipe import Batch, Layer, Loss, Model, Params, Tap
+
+MICROBATCH = 16
+"""Records whose gradients are held at once where a model does not expose its layers."""
+
+
+def clipped_sum(
+    model: Model, loss: Loss, params: Params, batch: Batch, clip_norm: jax.Array | float
+) -> tuple[Params, jax.Array]:
+    """sum_i w_i g_i min(1, C / |g_i|), with g_i the gradient of record i's loss.
+
+    A zero delta is added to each layer's pre-activation; the gradient by it is the backpropagated signal d_i of that
+    layer, and with the layer's input a_i it gives both the norm of g_i and, after scaling d_i, the clipped sum.
+
+    Args:
+        model: with `tapped` and `layers` this takes one backward pass; without, microbatches of per-example gradients.
+        batch: x [B, ...], soft targets y [B, C], weight [B] (0 drops a record).
+        clip_norm: C > 0; infinity does not clip.
+
+    Returns:
+        The clipped sum, shaped like `params`, and the unclipped norms |g_i| [B].
+
+    References: Abadi et al. 2016, arXiv 1607.00133 (clipping); Bu et al. 2023, arXiv 2210.00038 (book-keeping).
+    """
+    if model.tapped is None:
+        return _clipped_sum_by_examples(model, loss, params, batch, clip_norm)
+    _, shapes = jax.eval_shape(model.tapped, params, batch.x, None)
+    deltas = {name: jnp.zeros(tap.outputs.shape, tap.outputs.dtype) for name, tap in shapes.items()}
+
+    def total(deltas: dict[str, jax.Array]) -> tuple[jax.Array, dict[str, Tap]]:
+        logits, taps = model.tapped(params, batch.x, deltas)  # type: ignore[misc]
+        return jnp.sum(loss(logits, batch.y)), taps
+
+    signals, taps = jax.grad(total, has_aux=True)(deltas)
+    pairs = {layer: (_positions(taps[layer.name].inputs), _positions(signals[layer.name])) for layer in model.layers}
+    squares = sum(_SQUARED_NORM[layer.kind](a, d) for layer, (a, d) in pairs.items())
+    norms = jnp.sqrt(squares)
+    scale = batch.weight * clip_factor(norms, clip_norm)
+    gradient: dict[str | int, Any] = {}
+    for layer, (a, d) in pairs.items():
+        _insert(gradient, layer, _WEIGHTED_SUM[layer.kind](a, d * scale[:, None, None]))
+    if jax.tree.structure(gradient) != jax.tree.structure(params):
+        raise ValueError("the model's tapped layers do not cover its parameters exactly once: clipping would miss some")
+    return gradient, norms
+
+
+def clip_factor(norms: jax.Array, clip_norm: jax.Array | float) -> jax.Array:
+    """min(1, C / |g|), 1 at a zero gradient."""
+    return jnp.minimum(1.0, clip_norm / jnp.maximum(norms, 1e-12))
+
+
+def _positions(value: jax.Array) -> jax.Array:
+    """[B, ..., F] as [B, P, F]."""
+    return value.reshape(value.shape[0], -1, value.shape[-1])
+
+
+def _dense_squared_norm(a: jax.Array, d: jax.Array) -> jax.Array:
+    """|a_i^T d_i|^2 + |sum_p d_ip|^2 for a [B, P, I], d [B, P, O], by whichever product is smaller."""
+    positions, inputs, outputs = a.shape[1], a.shape[2], d.shape[2]
+    bias = jnp.sum(jnp.square(jnp.sum(d, axis=1)), axis=-1)
+    if positions == 1:
+        return jnp.sum(jnp.square(a), axis=(1, 2)) * jnp.sum(jnp.square(d), axis=(1, 2)) + bias
+    if positions * (inputs + outputs) < inputs * outputs:
+        grams = jnp.einsum("bpi,bqi->bpq", a, a) * jnp.einsum("bpo,bqo->bpq", d, d)
+        return jnp.maximum(jnp.sum(grams, axis=(1, 2)), 0.0) + bias
+    return jnp.sum(jnp.square(jnp.einsum("bpi,bpo->bio", a, d)), axis=(1, 2)) + bias
+
+
+def _scale_squared_norm(a: jax.Array, d: jax.Array) -> jax.Array:
+    return jnp.sum(jnp.square(jnp.sum(a * d, axis=1)) + jnp.square(jnp.sum(d, axis=1)), axis=-1)
+
+
+def _dense_sum(a: jax.Array, d: jax.Array) -> dict[str, jax.Array]:
+    rows = math.prod(a.shape[:2])
+    flat = d.reshape(rows, -1)
+    return {"kernel": a.reshape(rows, -1).T @ flat, "bias": jnp.sum(flat, axis=0)}
+
+
+def _scale_sum(a: jax.Array, d: jax.Array) -> dict[str, jax.Array]:
+    return {"scale": jnp.sum(a * d, axis=(0, 1)), "bias": jnp.sum(d, axis=(0, 1))}
+
+
+_SQUARED_NORM = {"dense": _dense_squared_norm, "scale": _scale_squared_norm}
+_WEIGHTED_SUM = {"dense": _dense_sum, "scale": _scale_sum}
+
+
+def _insert(tree: dict[str | int, Any], layer: Layer, values: dict[str, jax.Array]) -> None:
+    for step in layer.path:
+        tree = tree.setdefault(step, {})
+    tree.update(values)
+
+
+def _clipped_sum_by_examples(
+    model: Model, loss: Loss, params: Params, batch: Batch, clip_norm: jax.Array | float
+) -> tuple[Params, jax.Array]:
+    """The same sum for any differentiable model, holding `MICROBATCH` per-example gradients at a time."""
+
+    def one(x: jax.Array, y: jax.Array) -> Params:
+        return jax.grad(lambda p: loss(model.apply(p, x[None]), y[None])[0])(params)
+
+    size = batch.weight.shape[0]
+    pad = -size % MICROBATCH
+    groups = jax.tree.map(
+        lambda leaf: jnp.pad(leaf, ((0, pad), *((0, 0),) * (leaf.ndim - 1))).reshape(-1, MICROBATCH, *leaf.shape[1:]), batch
+    )
+
+    def add(total: Params, group: Batch) -> tuple[Params, jax.Array]:
+        gradients = jax.vmap(one)(group.x, group.y)
+        norms = jnp.sqrt(sum(jnp.sum(jnp.square(g), axis=tuple(range(1, g.ndim))) for g in jax.tree.leaves(gradients)))
+        scale = group.weight * clip_factor(norms, clip_norm)
+        return jax.tree.map(lambda t, g: t + jnp.tensordot(scale, g, axes=1), total, gradients), norms
+
+    total, norms = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), groups)
+    return total, norms.reshape(-1)[:size]

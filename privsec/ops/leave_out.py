@@ -1,0 +1,86 @@
+"""Statistics of a bank of reference models for every target at once, each without the models withheld from it.
+
+A target's attacker may use some references and not others (`usable`). Every statistic here is a sum over usable references,
+hence one matrix product `usable @ values` for all targets together: T x M x N multiplications, nothing of size T x M x N in
+memory, and a withheld row enters with weight zero instead of being subtracted, so that no digits are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+CHUNK = 8192
+"""Records handled at once; bounds the memory, never changes a number."""
+
+
+class Moments(NamedTuple):
+    """Count, mean and sum of squared deviations from that mean, each float64 [T, N]; a mean of nothing is 0."""
+
+    count: np.ndarray
+    mean: np.ndarray
+    squares: np.ndarray
+
+
+def chunks(records: int) -> Iterator[slice]:
+    """Consecutive slices that cover `records`.
+
+    >>> [part.stop - part.start for part in chunks(10_000)]
+    [8192, 1808]
+    """
+    for start in range(0, records, CHUNK):
+        yield slice(start, min(start + CHUNK, records))
+
+
+def counts(chosen: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """How many usable references have `chosen` (bool [M, N]) set: float64 [T, N] for `usable` bool [T, M]."""
+    return usable.astype(np.float64) @ chosen.astype(np.float64)
+
+
+def fewest(chosen: np.ndarray, usable: np.ndarray) -> int:
+    """The smallest of `counts` over all targets and records."""
+    return int(min(counts(chosen[:, rows], usable).min() for rows in chunks(chosen.shape[1])))
+
+
+def moments(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> Moments:
+    """Moments of `values` over the usable references in which each record is `chosen`.
+
+    Values are centered per record on one of themselves before they are squared: exact for constants, and stable.
+
+    Args:
+        values: float [M, N], a signal of N records on M references.
+        chosen: bool [M, N], for example who was trained on what, or its complement.
+        usable: bool [T, M].
+
+    >>> import numpy as np
+    >>> out = moments(np.array([[1.0], [3.0], [99.0]]), np.ones((3, 1), bool), np.array([[True, True, False]]))
+    >>> out.count.item(), out.mean.item(), out.squares.item()
+    (2.0, 2.0, 2.0)
+    """
+    usable, chosen = usable.astype(np.float64), chosen.astype(np.float64)
+    center = _center(values)
+    deviation = values.astype(np.float64) - center
+    count = usable @ chosen
+    offset = (usable @ (chosen * deviation)) / np.maximum(count, 1.0)
+    squares = np.maximum(usable @ (chosen * deviation**2) - count * offset**2, 0.0)
+    return Moments(count, center + offset, squares)
+
+
+def log_mean_exp(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> np.ndarray:
+    """log of the mean of exp(values) over the usable references in which each record is `chosen`, float64 [T, N].
+
+    -inf where there is none. Arguments as in `moments`.
+    """
+    usable, chosen = usable.astype(np.float64), chosen.astype(np.float64)
+    center = _center(values)
+    relative = np.exp(np.clip(values.astype(np.float64) - center, -700.0, 700.0))
+    with np.errstate(divide="ignore"):
+        return center + np.log(usable @ (chosen * relative)) - np.log(np.maximum(usable @ chosen, 1.0))
+
+
+def _center(values: np.ndarray) -> np.ndarray:
+    """Each record's lower median over the references, float64 [1, N]: a value that occurs, and that no outlier moves."""
+    middle = (len(values) - 1) // 2
+    return np.partition(values, middle, axis=0)[middle : middle + 1].astype(np.float64)

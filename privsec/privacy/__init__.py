@@ -1,0 +1,1 @@
+"""Accounting and bounds, in float64 on the host."""

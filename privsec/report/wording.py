@@ -1,0 +1,94 @@
+"""What every measure is called, how its numbers are written and how to read them."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, NamedTuple
+
+from privsec.core.estimate import Estimate
+from privsec.measures.blind import MEASURE as BLIND
+from privsec.measures.membership import MEASURES as MEMBERSHIP
+from privsec.measures.utility import MEASURES as UTILITY
+
+Style = Literal["share", "two", "three"]
+
+
+class Wording(NamedTuple):
+    """A measure as the report shows it: its name, how its numbers are written, how to read them."""
+
+    title: str
+    style: Style
+    reading: str = ""
+
+
+_WORDINGS = {
+    "advantage": Wording(
+        "advantage",
+        "two",
+        "the one figure that different kinds of attacks share: (s - s0) / (1 - s0), where s is the attacker's success and s0 "
+        "the success of the best attacker who never met the model. 0 is no better than that one, 1 is complete success, and "
+        "it is not cut off at 0, so noise shows. For membership, s is the TPR at 1% FPR",
+    ),
+    "tpr_at_1pct_fpr": Wording("TPR at 1% FPR", "share"),
+    "tpr_at_0.1pct_fpr": Wording("TPR at 0.1% FPR", "share"),
+    "auc": Wording("AUC", "three"),
+    "balanced_accuracy": Wording("balanced accuracy", "share"),
+    "null_auc": Wording("AUC without the model", "three", BLIND.meaning),
+    "accepted": Wording("accepted", "share"),
+    "nearer_to_members": Wording("nearer to members", "share"),
+    "null_success": Wording("success of the control", "share"),
+    "ssim": Wording("SSIM", "three"),
+    "psnr": Wording("PSNR", "two"),
+    "train_accuracy": Wording("train accuracy", "share"),
+    "test_accuracy": Wording("test accuracy", "share"),
+    "gap": Wording("gap", "share"),
+    "calibration_error": Wording("calibration error", "share"),
+    "epsilon_claimed": Wording(
+        "claimed epsilon",
+        "two",
+        "the differential-privacy guarantee that the accountant proves for the training procedure; smaller is stronger. "
+        "Not a measurement",
+    ),
+}
+
+
+def wording(name: str) -> Wording:
+    """How the measure `name` is shown; one that the report has not met is shown under its own name."""
+    known = _WORDINGS.get(name, Wording(name.replace("_", " "), "three"))
+    meanings = [module[name].meaning for module in (MEMBERSHIP, UTILITY) if name in module]
+    return known._replace(reading=known.reading or next(iter(meanings), ""))
+
+
+def number(value: float, style: Style = "two", sign: bool = False) -> str:
+    """`value` as text with a true minus sign.
+
+    >>> number(-0.014), number(0.2916, "share"), number(0.03, "two", sign=True)
+    ('−0.01', '29.2%', '+0.03')
+    >>> number(-0.0001), number(float("nan"))
+    ('0.00', 'n/a')
+    """
+    if math.isnan(value):
+        return "n/a"
+    digits = {"share": 1, "two": 2, "three": 3}[style]
+    rounded = round(value * (100 if style == "share" else 1), digits) + 0.0
+    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}{'%' * (style == 'share')}".replace("-", "−")
+
+
+def interval(estimate: Estimate, style: Style = "two", sign: bool = False) -> str:
+    """The 95% interval as text.
+
+    >>> interval(Estimate(0.6, 0.55, 0.651, 64), "share")
+    '[55.0, 65.1]'
+    """
+    low, high = (number(end, style, sign).removesuffix("%") for end in (estimate.low, estimate.high))
+    return f"[{low}, {high}]"
+
+
+def full(estimate: Estimate, name: str) -> str:
+    """Value, interval and n in one line of prose.
+
+    >>> full(Estimate(0.6, 0.55, 0.65, 64), "advantage")
+    '0.60 [0.55, 0.65], n = 64'
+    """
+    style = wording(name).style
+    return f"{number(estimate.value, style)} {interval(estimate, style)}, n = {estimate.n:,}"

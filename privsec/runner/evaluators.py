@@ -1,0 +1,43 @@
+"""Independent classifiers that say what a reconstruction shows. They never met the target's training records."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+
+from privsec.core import keys
+from privsec.core.recipe import Model, Params, Recipe
+from privsec.core.target import Target
+from privsec.training import loop, many
+from privsec.training.gradients import AdversarialGradient
+from privsec.runner.world import World
+
+RADIUS = 0.1
+"""Reach of the adversarial examples that the second evaluator is trained on, as a share of the box's width (L-infinity)."""
+
+
+def recipes(world: World) -> tuple[Recipe, Recipe]:
+    """How the two evaluators are trained on the holdout: like the targets, and adversarially."""
+    training = world.experiment.training
+    size = world.holdout.size
+    plain = training.model_copy(update={"batch_size": min(training.batch_size, size)}).recipe(size)
+    low, high = world.box
+    return plain, replace(plain, gradient=AdversarialGradient(RADIUS * float(np.max(np.asarray(high - low)))))
+
+
+def train(world: World) -> list[Params]:
+    """Trains both evaluators on the holdout records."""
+    everything = np.ones(world.holdout.size, bool)
+    return [
+        jax.device_get(
+            loop.train(world.model, recipe, world.holdout, everything, keys.derive(world.root, "evaluator", i)).params
+        )
+        for i, recipe in enumerate(recipes(world))
+    ]
+
+
+def as_target(model: Model, params: list[Params]) -> Target:
+    """The evaluators as a stack of Targets."""
+    return Target.of(model, many.stack(params), jax.random.split(jax.random.key(0), len(params)))

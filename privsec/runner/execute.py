@@ -1,0 +1,256 @@
+"""The order of things: data, training, targets, attacks, judgement, table. The only file that knows it."""
+
+from __future__ import annotations
+
+import functools
+import time
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from privsec.core import keys
+from privsec.core.attack import Attack, Knowledge
+from privsec.core.data import Dataset
+from privsec.core.errors import NotApplicable, PrivsecError
+from privsec.core.evidence import Evidence
+from privsec.core.recipe import Params
+from privsec.core.target import Target
+from privsec.runner import evaluators, judge, provenance
+from privsec.runner.config import Experiment
+from privsec.runner.plan import Bank, Cell, Plan, family_of, holds_model, plan
+from privsec.runner.progress import Narrator
+from privsec.runner.results import CellResult, Results
+from privsec.runner.store import Store
+from privsec.runner.table import table_of
+from privsec.runner.world import World
+from privsec.training import many
+
+
+def run(
+    source: str | Path | dict[str, Any] | Experiment,
+    *,
+    out: str | Path = "runs",
+    fresh: bool = False,
+    narrator: Narrator | None = None,
+) -> Results:
+    """Runs an experiment to its table; what an earlier run of it finished is not computed again.
+
+    Args:
+        source: a config file (YAML, TOML, JSON), its values, or an Experiment.
+        out: the folder that holds run folders and the bank of models.
+        fresh: forget finished models and cells of this experiment first.
+        narrator: shows progress; by default on stderr where that is a terminal.
+
+    Returns:
+        The Results, with `.table` (a DataFrame), `.record`, `.cells` and `.report()`. Cells that failed are in it, each
+        with its reason (`Results.failed`).
+
+    Raises:
+        ConfigError: the config is wrong; nothing was computed.
+        DataError: the data set is missing, malformed or too small; nothing was computed.
+    """
+    provenance.enable_compilation_cache()
+    made = plan(source)
+    store = Store(made.experiment, Path(out))
+    with narrator or Narrator() as shown, store.alone(lambda: shown.warn(f"{store.folder} is in use: waiting for it")):
+        if fresh:
+            store.forget(made.banks)
+        return _Run(made, store, shown).work()
+
+
+class _Run:
+    """One execution of a Plan. Holds what is computed once and used by many cells."""
+
+    def __init__(self, made: Plan, store: Store, narrator: Narrator) -> None:
+        self.plan, self.store, self.narrator = made, store, narrator
+        self.experiment = made.experiment
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.facts: dict[str, Any] = {}
+        self._world = functools.cache(self._make_world)
+        self._bank = functools.cache(self._make_bank)
+        self._target = functools.cache(self._make_target)
+        self._evaluators = functools.cache(self._make_evaluators)
+
+    def work(self) -> Results:
+        """Fills every cell that is not filled yet, bank by bank, and writes the table."""
+        results = {cell.digest: self.store.load_cell(cell) for cell in self.plan.cells}
+        todo = [cell for cell in self.plan.cells if results[cell.digest] is None]
+        if any(not cell.reason for cell in todo):
+            for seed in self.experiment.seeds:  # every seed's split is drawn first: too few records stop everything
+                self._world(seed)
+        total, done = len(self.plan.cells), len(self.plan.cells) - len(todo)
+        for cell in self.narrator.follow("cells", self._in_bank_order(todo), total, done):
+            results[cell.digest] = self._fill(cell)
+        finished = [(cell, result) for cell in self.plan.cells if (result := results[cell.digest])]
+        table = table_of(self.experiment, [result for _, result in finished])
+        record = provenance.record(self.experiment, self.store.folder, self.seconds, self.facts)
+        return self.store.save_run(finished, table, record)
+
+    def _in_bank_order(self, todo: list[Cell]) -> Iterator[Cell]:
+        """The cells, all of one bank after the other, so that only one bank's models are in memory."""
+        for bank in self.plan.banks:
+            yield from (cell for cell in self.plan.cells_of(bank) if cell in todo)
+            self._bank.cache_clear()
+            self._target.cache_clear()
+
+    # What many cells share.
+
+    @functools.cached_property
+    def _dataset(self) -> Dataset:
+        with self._timed("data"):
+            dataset = self.experiment.data.load()
+        self.experiment.net.check(dataset.shape)
+        return dataset
+
+    def _make_world(self, seed: int) -> World:
+        with self._timed("data"):
+            world = World.of(self.experiment, self._dataset, seed)
+        self.facts["data"] = provenance.data_facts(self._dataset, world)
+        return world
+
+    def _make_bank(self, digest: str) -> Params:
+        """All models of one bank, trained where they were not yet; every leaf has a leading [M]."""
+        bank = next(bank for bank in self.plan.banks if bank.digest == digest)
+        world, count = self._world(bank.seed), self.experiment.population.models
+        name = ", ".join(d.name for d in bank.defenses) or "no defense"  # type: ignore[attr-defined]
+
+        def train(missing: list[int]) -> Iterable[tuple[int, Params]]:
+            trained = many.train_many(
+                world.model,
+                bank.recipe,
+                world.candidates,
+                world.member,
+                keys.derive(world.root, "training"),
+                models=missing,
+                holdout=world.holdout,
+            )
+            what = f"training ({name}, seed {bank.seed})"
+            for m, one in self.narrator.follow(what, trained, count, count - len(missing)):
+                yield m, one.params
+
+        models = self._kept(bank, [f"model-{m:05d}" for m in range(count)], train)
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(models)):
+            raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
+        return many.stack(models)
+
+    def _make_target(self, bank_digest: str, outputs: tuple, seed: int) -> Target:
+        """The bank's models behind these output defenses, with their answers to the shared records remembered."""
+        world = self._world(seed)
+        secrets = jax.random.split(keys.derive(world.root, "outputs"), self.experiment.population.models)
+        served = Target.of(world.model, self._bank(bank_digest), secrets, outputs)
+        with self._timed("answers"):
+            return served.record(world.candidates).record(world.population)
+
+    def _make_evaluators(self, seed: int) -> Target:
+        """The independent classifiers of a seed, for reconstructions."""
+        world, bank = self._world(seed), Bank(self.experiment, seed, ())
+
+        def train(missing: list[int]) -> Iterable[tuple[int, Params]]:
+            made = evaluators.train(world)
+            return ((i, made[i]) for i in missing)
+
+        return evaluators.as_target(world.model, self._kept(bank, ["evaluator-0", "evaluator-1"], train))
+
+    def _kept(
+        self, bank: Bank, names: list[str], train: Callable[[list[int]], Iterable[tuple[int, Params]]]
+    ) -> list[Params]:
+        """The named models of a bank: read where they are finished, trained and kept where they are not."""
+        model = self._world(bank.seed).model
+        with self.store.training(bank, lambda: self.narrator.warn("these models are being trained by another run: waiting")):
+            kept = [self.store.load_model(bank, name, model) for name in names]
+            missing = [i for i, params in enumerate(kept) if params is None]
+            with self._timed("training"):
+                for i, params in train(missing) if missing else ():
+                    kept[i] = params
+                    try:
+                        self.store.save_model(bank, names[i], params)
+                    except OSError as error:
+                        self.narrator.warn(f"{names[i]} could not be kept ({error.strerror}); a later run trains it again")
+        return kept
+
+    # One cell.
+
+    def _fill(self, cell: Cell) -> CellResult:
+        """The cell's result: numbers, or the reason why there are none. Never raises for what one cell did wrong."""
+        start = time.perf_counter()
+        try:
+            judgement = self._utility(cell) if cell.attack is None else self._attack(cell, cell.attack)
+            judgement.facts["seconds"] = round(time.perf_counter() - start, 3)
+            estimates = judge.estimates(family_of(cell), judgement.per_target, judgement.facts)
+            judge.check_certificate(estimates, cell.bank)
+            result = self._result(cell, "ok", "", estimates, judgement.per_target, judgement.facts)
+            return self.store.save_cell(cell, result, judgement.arrays)
+        except NotApplicable as error:
+            result = self._result(cell, "not_applicable", str(error))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            result = self._result(cell, "failed", reason, facts={"traceback": traceback.format_exc()})
+            self.narrator.warn(f"{cell.defense} x {cell.title or 'utility'}, seed {cell.seed}: {reason}")
+        try:
+            return self.store.save_cell(cell, result, {})
+        except OSError as error:
+            return self._result(cell, "failed", f"{result.reason}; could not be stored: {error.strerror}".strip("; "))
+
+    def _utility(self, cell: Cell) -> judge.Judgement:
+        target = self._target(cell.bank.digest, cell.outputs, cell.seed)
+        with self._timed("measures"):
+            return judge.utility_of(target, self._world(cell.seed), cell.bank)
+
+    def _attack(self, cell: Cell, attack: Attack) -> judge.Judgement:
+        if cell.reason:
+            raise NotApplicable(cell.reason)
+        world = self._world(cell.seed)
+        target = self._target(cell.bank.digest, () if holds_model(attack) else cell.outputs, cell.seed)
+        knowledge = world.knowledge(attack, target.restrict(attack.needs))
+        with self._timed("attacks"):
+            key = keys.derive(world.root, "attack", attack.digest)
+            evidence = _evidence(attack, target.restrict(attack.needs), knowledge, key)
+        with self._timed("measures"):
+            return judge.judge(evidence, world, lambda: self._evaluators(cell.seed))
+
+    def _result(
+        self,
+        cell: Cell,
+        status: Any,
+        reason: str,
+        estimates: dict | None = None,
+        per_target: dict[str, np.ndarray] | None = None,
+        facts: dict[str, Any] | None = None,
+    ) -> CellResult:
+        return CellResult(
+            seed=cell.seed,
+            defense=cell.defense,
+            attack=cell.title,
+            family=family_of(cell),
+            access=cell.attack.needs.title if cell.attack else "",
+            status=status,
+            reason=reason,
+            estimates=estimates or {},
+            per_target=per_target or {},
+            facts=facts or {},
+            path=None,
+        )
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] += time.perf_counter() - start
+
+
+def _evidence(attack: Attack, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
+    """The attack's evidence; a traceable attack is compiled, once for equal Specs and shapes."""
+    return _traced(attack, target, knowledge, key) if attack.traceable else attack.run(target, knowledge, key)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _traced(attack: Attack, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
+    return attack.run(target, knowledge, key)

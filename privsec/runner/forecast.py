@@ -1,0 +1,56 @@
+"""What an experiment would train and attack, and what that takes, told before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from privsec.core import axis
+from privsec.core.recipe import Model
+from privsec.nets.base import model_of, parameter_count
+from privsec.runner.plan import Plan
+from privsec.runner.store import kept_models
+
+TRAINING_PASSES = 3
+"""A gradient step costs about three forward passes (one forward, two backward)."""
+
+
+def forecast(plan: Plan, out: Path) -> Iterator[str]:
+    """Lines for a person: banks, cells and arithmetic. Reads the data set's shape; trains and attacks nothing."""
+    experiment = plan.experiment
+    dataset = experiment.data.load()
+    model = model_of(experiment.net, dataset.shape, dataset.num_classes)
+    models, size = experiment.population.models, experiment.population.size
+    yield f"{experiment.title}"
+    yield f"data      {experiment.data.name}: {dataset.size} records of shape {list(dataset.shape)}, {dataset.num_classes} classes"  # type: ignore[attr-defined]
+    yield f"split     {2 * size} candidates ({size} train each model), {dataset.size - 2 * size} public"
+    yield f"net       {experiment.net.name}: {parameter_count(model):,} parameters"  # type: ignore[attr-defined]
+    yield ""
+    work = 0.0
+    flops = flops_per_record(model)
+    for bank in plan.banks:
+        finished = min(kept_models(out, bank), models)
+        name = " + ".join(d.name for d in bank.defenses) or "no defense"  # type: ignore[attr-defined]
+        claim = f", epsilon {bank.claim.epsilon:.2f} at delta {bank.claim.delta:g}" if bank.claim else ""
+        yield (
+            f"train     seed {bank.seed}: {models} models, {name}{claim}; {bank.recipe.steps} steps of "
+            f"{bank.recipe.batch_size}" + (f" ({finished} models are there already)" if finished else "")
+        )
+        work += (models - finished) * bank.recipe.steps * bank.recipe.batch_size * flops * TRAINING_PASSES
+    runnable = [cell for cell in plan.cells if not cell.reason]
+    yield ""
+    yield f"cells     {len(runnable)} to compute, {len(plan.cells) - len(runnable)} not applicable"
+    for defense, title, reason in dict.fromkeys((c.defense, c.title, c.reason) for c in plan.cells if c.reason):
+        yield f"          {defense} x {title}: {reason}"
+    yield f"cost      about {work / 1e12:.2g} TFLOP of training, placed on {axis.workers()} worker(s) ({jax.default_backend()})"
+
+
+def flops_per_record(model: Model) -> float:
+    """Floating-point operations of one forward pass for one record, as XLA counts them; nothing is compiled."""
+    params = jax.eval_shape(model.init, jax.random.key(0))
+    batch = jax.ShapeDtypeStruct((64, *model.shape), jnp.float32)
+    analysis = jax.jit(model.apply).lower(params, batch).cost_analysis() or {}
+    return float(analysis.get("flops", 0.0)) / 64

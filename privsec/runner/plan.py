@@ -1,0 +1,171 @@
+"""From an Experiment to what has to be computed. Pure: nothing is loaded, trained or attacked here."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from privsec import __version__
+from privsec.core.access import Access
+from privsec.core.attack import Attack
+from privsec.core.defense import Defense, OutputDefense, TrainingDefense
+from privsec.core.recipe import Recipe
+from privsec.defenses.training.dp_sgd import DPSGD
+from privsec.runner.config import Experiment, load
+
+FEWEST_MODELS = 4
+"""With fewer, a target that leaves out itself and its twin has no pair of references."""
+
+
+@dataclass(frozen=True)
+class Bank:
+    """One population of models: everything that decides their parameters, and nothing else.
+
+    Cells whose defenses differ only in the outputs share a bank, and so do runs that differ in attacks or in the number
+    of models: `digest` names the models, so that more of them can be added later.
+    """
+
+    experiment: Experiment
+    seed: int
+    defenses: tuple[TrainingDefense, ...]
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Sixteen hex digits."""
+        e = self.experiment
+        specs = (e.data, e.net, e.training, *self.defenses)
+        return _digest(__version__, self.seed, e.population.size, *(spec.digest for spec in specs))
+
+    @functools.cached_property
+    def recipe(self) -> Recipe:
+        """How its models are trained; calibrates noise where a defense asks for a privacy budget.
+
+        Raises:
+            ConfigError: the defenses do not compose.
+        """
+        recipe = self.experiment.training.recipe(self.experiment.population.size)
+        return functools.reduce(lambda made, defense: defense.on_recipe(made), self.defenses, recipe)
+
+
+    @functools.cached_property
+    def claim(self) -> Claim | None:
+        """The privacy that the training claims; None where there is no guarantee."""
+        event = self.recipe.dp_event
+        if event is None:
+            return None
+        from privsec.privacy.accounting import epsilon
+
+        delta = next(d.delta for d in self.defenses if isinstance(d, DPSGD))
+        return Claim(epsilon(event, delta), delta)
+
+
+class Claim(NamedTuple):
+    """(epsilon, delta)-differential privacy for adding or removing one record."""
+
+    epsilon: float
+    delta: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One entry of the table for one seed: an attack against a defense, or a defense's utility (attack None).
+
+    `reason` says why the cell cannot be computed, and is empty where it can.
+    """
+
+    bank: Bank
+    defense: str
+    outputs: tuple[OutputDefense, ...]
+    attack: Attack | None
+    reason: str = ""
+
+    @property
+    def seed(self) -> int:
+        return self.bank.seed
+
+    @property
+    def title(self) -> str:
+        """The attack's label; empty for utility."""
+        return self.attack.title if self.attack else ""
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Names the cell's numbers: a finished cell with this digest is never computed again."""
+        parts = [self.attack.digest] if self.attack else ["utility"]
+        parts += [defense.digest for defense in self.outputs]
+        return _digest(self.bank.digest, self.bank.experiment.population.models, self.defense, self.title, *parts)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Banks to train and cells to fill, in the order in which they are worked off."""
+
+    experiment: Experiment
+    banks: tuple[Bank, ...]
+    cells: tuple[Cell, ...]
+
+    def cells_of(self, bank: Bank) -> tuple[Cell, ...]:
+        """The cells that this bank's models fill."""
+        return tuple(cell for cell in self.cells if cell.bank.digest == bank.digest)
+
+
+def plan(source: str | Path | dict[str, Any] | Experiment) -> Plan:
+    """What an experiment asks for: trainings shared wherever the models are equal, and every cell of the table.
+
+    Args:
+        source: a config file, its values, or an Experiment.
+
+    Raises:
+        ConfigError: a list of defenses does not compose, or does not fit the training.
+    """
+    experiment = load(source)
+    banks: dict[str, Bank] = {}
+    cells = []
+    for seed in experiment.seeds:
+        for name, defenses in experiment.defenses.items():
+            bank = Bank(experiment, seed, tuple(d for d in defenses if isinstance(d, TrainingDefense)))
+            bank = banks.setdefault(bank.digest, bank)
+            outputs = tuple(d for d in defenses if isinstance(d, OutputDefense))
+            cells.append(Cell(bank, name, outputs, None))
+            for attack in experiment.attacks:
+                cells.append(Cell(bank, name, outputs, attack, _obstacle(experiment, outputs, attack)))
+    for bank in banks.values():
+        _ = bank.recipe  # composes the defenses now: a list that cannot work is found before anything is trained
+    return Plan(experiment, tuple(banks.values()), tuple(cells))
+
+
+def served(outputs: tuple[Defense, ...]) -> Access:
+    """What the endpoint grants behind these output defenses."""
+    grants = Access.WEIGHTS
+    for defense in outputs:
+        grants &= defense.leaves  # type: ignore[attr-defined]
+    return grants
+
+
+def family_of(cell: Cell) -> str:
+    """The family whose measures fill the cell."""
+    return cell.attack.family if cell.attack else "utility"
+
+
+def holds_model(attack: Attack) -> bool:
+    """Whether the attacker has the model itself, so that output defenses do not stand in the way."""
+    return Access.GRADIENTS in attack.needs
+
+
+def _obstacle(experiment: Experiment, outputs: tuple[OutputDefense, ...], attack: Attack) -> str:
+    """Why this attack cannot meet these output defenses in this threat model; empty when it can."""
+    if attack.needs not in experiment.granted:
+        return f"needs {attack.needs.title}; the experiment grants {experiment.access}"
+    if not holds_model(attack) and attack.needs not in (left := served(outputs)):
+        behind = " and ".join(d.name for d in outputs if attack.needs not in d.leaves)  # type: ignore[attr-defined]
+        return f"needs {attack.needs.title}; {behind} leaves {left.title}"
+    if "references" in attack.requires and experiment.population.models < FEWEST_MODELS:
+        return f"needs reference models: population.models is {experiment.population.models}, write at least {FEWEST_MODELS}"
+    return ""
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256("/".join(map(str, parts)).encode()).hexdigest()[:16]

@@ -1,0 +1,242 @@
+"""Where a run is kept, so that killing it at any moment loses no finished model and no finished cell.
+
+Every file is written under another name and renamed into place; nothing is pickled. Models live in a bank beside the
+run folders, named by what decides their parameters, so that runs share them and grow them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import jax
+import numpy as np
+import pandas as pd
+import safetensors
+import safetensors.numpy
+import yaml
+
+from privsec.core.errors import ConfigError
+from privsec.core.estimate import Estimate
+from privsec.core.recipe import Model, Params
+from privsec.runner.config import Experiment
+from privsec.runner.plan import Bank, Cell
+from privsec.runner.results import CellResult, Results, read_json
+
+
+class Store:
+    """One run folder `<out>/<title>-<digest>/` and the bank of models `<out>/bank/` beside it."""
+
+    def __init__(self, experiment: Experiment, out: Path) -> None:
+        self.experiment = experiment
+        self.folder = out / f"{slug(experiment.title)}-{experiment.digest[:8]}"
+        self.bank = out / "bank"
+        try:
+            self.cells.mkdir(parents=True, exist_ok=True)
+            self.bank.mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{out}: the run folder cannot be made: {error.strerror}. Choose another with --out.") from None
+
+    @property
+    def cells(self) -> Path:
+        """The folder of finished cells."""
+        return self.folder / "cells"
+
+    def alone(self, on_wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """Holds the run folder: a second process on the same run waits, then finds everything done."""
+        return _holding(self.folder, on_wait)
+
+    def forget(self, banks: tuple[Bank, ...]) -> None:
+        """Removes what earlier runs of this very experiment left, models included."""
+        shutil.rmtree(self.cells)
+        self.cells.mkdir()
+        for bank in banks:
+            shutil.rmtree(self.bank / bank.digest, ignore_errors=True)
+
+    # Models.
+
+    def training(self, bank: Bank, on_wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
+        """Holds one bank while its models are trained: two runs that share it do not train it twice."""
+        return _holding(self.bank / bank.digest, on_wait)
+
+    def save_model(self, bank: Bank, name: str, params: Params) -> None:
+        """Keeps one finished model."""
+        leaves = {_leaf_name(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(params)}
+        path = self._model_path(bank, name)
+        with _replacing(path) as partial:
+            safetensors.numpy.save_file(leaves, partial)
+
+    def load_model(self, bank: Bank, name: str, model: Model) -> Params | None:
+        """One finished model's parameters, None where it was not trained yet."""
+        path = self._model_path(bank, name)
+        if not path.exists():
+            return None
+        template = jax.eval_shape(model.init, jax.random.key(0))
+        try:
+            leaves = safetensors.numpy.load_file(path)
+            return jax.tree.map_with_path(lambda at, leaf: leaves[_leaf_name(at)].reshape(leaf.shape), template)
+        except (safetensors.SafetensorError, KeyError, ValueError):
+            path.unlink()  # damaged from outside: trained again
+            return None
+
+    def _model_path(self, bank: Bank, name: str) -> Path:
+        return self.bank / bank.digest / f"{name}.safetensors"
+
+    # Cells.
+
+    def save_cell(self, cell: Cell, result: CellResult, arrays: dict[str, np.ndarray]) -> CellResult:
+        """Keeps one cell: its arrays first, then the JSON file whose presence says that the cell is finished."""
+        path = self._cell_path(cell)
+        array_path = path.with_suffix(".npz") if arrays else None
+        if array_path is not None:
+            with _replacing(array_path) as partial, partial.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+        values = {
+            **{k: getattr(result, k) for k in ("seed", "defense", "attack", "family", "access", "status", "reason")},
+            "estimates": {name: estimate._asdict() for name, estimate in result.estimates.items()},
+            "per_target": {name: np.asarray(values).tolist() for name, values in result.per_target.items()},
+            "facts": result.facts,
+            "arrays": array_path.name if array_path else None,
+        }
+        write_json(path, values)
+        return _cell_result(path)
+
+    def load_cell(self, cell: Cell) -> CellResult | None:
+        """A finished cell, None where it has to be computed (a failed one is tried again)."""
+        path = self._cell_path(cell)
+        try:
+            result = _cell_result(path)
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+            return None
+        missing = result.path is not None and not result.path.exists()
+        return None if missing or result.status == "failed" else result
+
+    def _cell_path(self, cell: Cell) -> Path:
+        return self.cells / f"{cell.seed}-{slug(cell.defense)}-{slug(cell.title or 'utility')}-{cell.digest[:8]}.json"
+
+    # The run as a whole.
+
+    def save_run(self, cells: list[tuple[Cell, CellResult]], table: pd.DataFrame, record: dict[str, Any]) -> Results:
+        """Writes config, table and record, and opens the run."""
+        with _replacing(self.folder / "config.yaml") as partial:
+            partial.write_text(yaml.safe_dump(self.experiment.to_json(), sort_keys=False, allow_unicode=True), "utf-8")
+        with _replacing(self.folder / "table.csv") as partial:
+            table.to_csv(partial, index=False)
+        write_json(self.folder / "cells.json", [self._cell_path(cell).name for cell, _ in cells])
+        write_json(self.folder / "record.json", record)
+        return Results(self.folder, table, record, tuple(result for _, result in cells))
+
+
+def kept_models(out: Path, bank: Bank) -> int:
+    """How many finished models of this bank lie below `out`."""
+    return len(list((out / "bank" / bank.digest).glob("model-*.safetensors")))
+
+
+def open_run(folder: str | Path) -> Results:
+    """The Results in a run folder.
+
+    Raises:
+        ConfigError: the folder is not that of a finished run.
+    """
+    folder = Path(folder)
+    try:
+        record = read_json(folder / "record.json")
+        table = pd.read_csv(folder / "table.csv", dtype={"seed": str}, keep_default_na=True)
+        names = read_json(folder / "cells.json")
+    except FileNotFoundError as error:
+        here = sorted(str(path.parent) for path in folder.glob("*/table.csv"))
+        hint = f" Runs inside it: {', '.join(here)}." if here else " Name the folder that `privsec run` printed."
+        raise ConfigError(f"{folder}: not a finished run, {Path(error.filename).name} is missing.{hint}") from None
+    text = [name for name in table.columns if name not in ("value", "low", "high", "n")]
+    table[text] = table[text].fillna("")
+    return Results(folder, table, record, tuple(_cell_result(folder / "cells" / name) for name in names))
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Writes plain values, NaN as null, in one step."""
+    with _replacing(path) as partial:
+        partial.write_text(json.dumps(_finite(values), indent=1), encoding="utf-8")
+
+
+def slug(title: str) -> str:
+    """A title as a file name: letters, digits and hyphens, at most 48 of them.
+
+    >>> slug("Location-30, what leaks?")
+    'location-30-what-leaks'
+    """
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:48].strip("-") or "run"
+
+
+@contextlib.contextmanager
+def _holding(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Locks a folder for this process; `on_wait` is called once if another one has it. A killed process lets go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=0.1)
+    except filelock.Timeout:
+        on_wait()
+        lock.acquire()
+    try:
+        for leftover in folder.rglob(".*.partial"):
+            leftover.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A temporary neighbor of `path` that takes its place when the block ends well, and vanishes when it does not."""
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o644)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN and no infinity: NaN becomes null, infinity a string that `float` reads."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return None if np.isnan(value) else float(value) if np.isfinite(value) else str(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _cell_result(path: Path) -> CellResult:
+    values = read_json(path)
+    arrays = values.pop("arrays")
+    return CellResult(
+        **{
+            **values,
+            "estimates": {name: _estimate(fields) for name, fields in values["estimates"].items()},
+            "per_target": {k: np.array(v, dtype=np.float64) for k, v in values["per_target"].items()},
+            "path": path.with_name(arrays) if arrays else None,
+        }
+    )
+
+
+def _estimate(fields: dict[str, Any]) -> Estimate:
+    numbers = {key: float("nan") if fields[key] is None else float(fields[key]) for key in ("value", "low", "high")}
+    return Estimate(**{**fields, **numbers})
+
+
+def _leaf_name(path: tuple) -> str:
+    return "/".join(str(getattr(step, "key", getattr(step, "idx", step))) for step in path)

@@ -1,0 +1,1 @@
+"""From a Recipe to trained parameters, one model or many."""

@@ -1,0 +1,138 @@
+"""One model: a pure function from key, data and membership to parameters; one scan over its steps."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from privsec.core.data import Array, Examples
+from privsec.core.keys import derive, generator
+from privsec.core.recipe import Batch, Model, Params, Rates, Recipe, Schedule
+
+HOLDOUT = 2000
+"""At most this many holdout records decide when to stop early."""
+
+
+class Trained(NamedTuple):
+    """Parameters, and what happened on the way: `holdout_loss` [epochs] and the number of epochs that counted."""
+
+    params: Params
+    holdout_loss: jax.Array
+    epochs: jax.Array
+
+
+class Arguments(NamedTuple):
+    """Everything a compiled training takes: arrays and numbers, nothing static."""
+
+    x: Array
+    y: Array
+    schedule: Schedule
+    rates: Rates
+    key: jax.Array
+    holdout: Examples | None
+
+
+def train(
+    model: Model,
+    recipe: Recipe,
+    data: Examples,
+    include_row: np.ndarray,
+    key: jax.Array,
+    holdout: Examples | None = None,
+) -> Trained:
+    """Trains one model on the records where `include_row` holds.
+
+    Args:
+        model: the architecture.
+        recipe: how to train it, defenses included.
+        data: N candidate records.
+        include_row: bool [N].
+        key: consumed here: initialization, batches, noise.
+        holdout: records that early stopping may look at; needed when `recipe.patience` is set.
+    """
+    return compiled(model, recipe)(arguments(recipe, data, include_row, key, holdout))
+
+
+def arguments(
+    recipe: Recipe, data: Examples, include_row: np.ndarray, key: jax.Array, holdout: Examples | None = None
+) -> Arguments:
+    """What the compiled program of `recipe` takes to train this one model."""
+    if recipe.patience is not None and (holdout is None or not holdout.size):
+        raise ValueError("early stopping looks at holdout records, and there are none")
+    if int(np.sum(include_row)) != recipe.records:
+        raise ValueError(f"the recipe is for {recipe.records} records, and include_row names {int(np.sum(include_row))}")
+    schedule = recipe.sampling.draw(generator(derive(key, "batches")), np.asarray(include_row))
+    watched = None
+    if recipe.patience is not None and holdout is not None:
+        watched = Examples(jnp.asarray(holdout.x[:HOLDOUT]), jnp.asarray(holdout.y[:HOLDOUT]))
+    return Arguments(data.x, data.y, schedule, dict(recipe.rates), derive(key, "training"), watched)
+
+
+def compiled(model: Model, recipe: Recipe):  # noqa: ANN201 - jax has no public type for a jitted function
+    """The program Arguments -> Trained; Recipes that differ only in rates share one."""
+    return _compiled(model, recipe.program)
+
+
+@functools.lru_cache(maxsize=128)
+def _compiled(model: Model, program: Recipe):
+    return jax.jit(functools.partial(_train, model, program))
+
+
+def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
+    optimizer = recipe.optimizer(given.rates)
+    init_key, step_key = jax.random.split(given.key)
+    params = model.init(init_key)
+    per_epoch = -(-recipe.records // recipe.batch_size)
+    epochs = given.schedule.index.shape[0] // per_epoch
+    schedule = jax.tree.map(lambda a: jnp.reshape(a, (epochs, per_epoch, *a.shape[1:])), given.schedule)
+
+    def step(state, inputs):
+        params, opt_state = state
+        number, (index, weight) = inputs
+        key = jax.random.fold_in(step_key, number)
+        y = jax.nn.one_hot(given.y[index], model.num_classes)
+        batch = Batch(given.x[index], y, weight)
+        for position, transform in enumerate(recipe.transforms):
+            batch = transform(batch, given.rates, jax.random.fold_in(key, position))
+        gradient = recipe.gradient(model, recipe.loss, params, batch, given.rates, jax.random.fold_in(key, 1 << 16))
+        updates, opt_state = optimizer.update(gradient, opt_state, params)
+        return (jax.tree.map(jnp.add, params, updates), opt_state), None
+
+    def epoch(state, inputs):
+        return jax.lax.scan(step, state, inputs)[0]
+
+    numbers = jnp.arange(epochs * per_epoch).reshape(epochs, per_epoch)
+    start = (params, optimizer.init(params))
+    if recipe.patience is None:
+        (params, _), _ = jax.lax.scan(lambda state, inputs: (epoch(state, inputs), None), start, (numbers, schedule))
+        return Trained(params, jnp.zeros(0), jnp.asarray(epochs))
+    return _train_until_stale(model, recipe, given, epoch, start, (numbers, schedule))
+
+
+def _train_until_stale(model: Model, recipe: Recipe, given: Arguments, epoch, start, inputs) -> Trained:
+    """Keeps the parameters of the best holdout loss; no work is done once `patience` epochs brought no better one."""
+    watched, patience = given.holdout, recipe.patience
+    assert watched is not None and patience is not None  # `arguments` made sure
+
+    def holdout_loss(params: Params) -> jax.Array:
+        return jnp.mean(recipe.loss(model.apply(params, watched.x), jax.nn.one_hot(watched.y, model.num_classes)))
+
+    def watch(carry, inputs):
+        state, best, best_loss, stale, ran = carry
+
+        def go_on(_):
+            after = epoch(state, inputs)
+            loss = holdout_loss(after[0])
+            better = loss < best_loss
+            kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), after[0], best)
+            return (after, kept, jnp.minimum(loss, best_loss), jnp.where(better, 0, stale + 1), ran + 1), loss
+
+        return jax.lax.cond(stale >= patience, lambda _: (carry, jnp.asarray(jnp.inf)), go_on, None)
+
+    carry = (start, start[0], jnp.asarray(jnp.inf), jnp.asarray(0), jnp.asarray(0))
+    (_, best, _, _, ran), losses = jax.lax.scan(watch, carry, inputs)
+    return Trained(best, losses, ran)

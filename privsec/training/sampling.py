@@ -1,0 +1,58 @@
+"""Which records each step of a training sees, drawn on the host with static shapes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from privsec.core.recipe import Schedule
+
+
+@dataclass(frozen=True)
+class Shuffled:
+    """Every epoch is a fresh permutation cut into batches; the last batch is padded with weight zero."""
+
+    epochs: int
+    batch_size: int
+
+    def draw(self, rng: np.random.Generator, include_row: np.ndarray) -> Schedule:
+        """int32 [epochs * ceil(n / B), B] for a model trained on n records."""
+        members = np.flatnonzero(include_row).astype(np.int32)
+        padding = -members.size % self.batch_size
+        epochs = [np.pad(rng.permutation(members), (0, padding)) for _ in range(self.epochs)]
+        weight = np.pad(np.ones(members.size, np.float32), (0, padding))
+        shape = (-1, self.batch_size)
+        return Schedule(np.concatenate(epochs).reshape(shape), np.tile(weight, self.epochs).reshape(shape))
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """Every step includes each record by an independent coin of probability `rate`, as the accountant assumes.
+
+    Batches are padded to the expected size plus eight standard deviations. A larger draw (probability below 1e-14 a
+    step) raises: dropping records would void the accounting.
+    """
+
+    steps: int
+    rate: float
+    records: int
+
+    @property
+    def width(self) -> int:
+        """Padded batch size, a multiple of 8."""
+        mean = self.rate * self.records
+        widest = mean + 8 * math.sqrt(mean * (1 - self.rate)) + 1
+        return min(math.ceil(widest / 8) * 8, max(8, math.ceil(self.records / 8) * 8))
+
+    def draw(self, rng: np.random.Generator, include_row: np.ndarray) -> Schedule:
+        """int32 [steps, width]; a step's real records come first."""
+        members = np.flatnonzero(include_row).astype(np.int32)
+        counts = rng.binomial(members.size, self.rate, size=self.steps)
+        if counts.max(initial=0) > self.width:
+            raise RuntimeError(f"a Poisson batch of {counts.max()} records does not fit the padded width {self.width}")
+        index = np.zeros((self.steps, self.width), np.int32)
+        for step, count in enumerate(counts):
+            index[step, :count] = members[rng.choice(members.size, count, replace=False, shuffle=False)]
+        return Schedule(index, (np.arange(self.width) < counts[:, None]).astype(np.float32))

@@ -1,0 +1,25 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def real_data() -> Callable[[str], Path]:
+    """Gives the path of a real data file by its name, from $PRIVSEC_DATA or ../shared/data; skips without it."""
+
+    def find(name: str) -> Path:
+        folders = [Path(__file__).parents[2] / "shared" / "data"]
+        if "PRIVSEC_DATA" in os.environ:
+            folders.insert(0, Path(os.environ["PRIVSEC_DATA"]))
+        for folder in folders:
+            if (folder / name).exists():
+                return folder / name
+        pytest.skip(f"{name} is in none of {', '.join(map(str, folders))}")
+
+    return find

@@ -1,0 +1,33 @@
+"""Hockey-stick divergences by their definition."""
+
+import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import norm
+
+
+def gaussian_delta(epsilon, sigma):
+    """delta(epsilon) of one Gaussian mechanism of sensitivity 1."""
+    mu = 1 / sigma
+    return norm.cdf(mu / 2 - epsilon / mu) - np.exp(epsilon) * norm.cdf(-mu / 2 - epsilon / mu)
+
+
+def subsampled_delta(epsilon, sigma, rate):
+    """delta(epsilon) of one Gaussian mechanism on a Poisson sample: the worse of adding and removing a record."""
+
+    def without(t):
+        return norm.pdf(t, 0, sigma)
+
+    def with_record(t):
+        return (1 - rate) * norm.pdf(t, 0, sigma) + rate * norm.pdf(t, 1, sigma)
+
+    t = np.linspace(-12 * sigma, 1 + 12 * sigma, 200_001)
+
+    def divergence(p, q):
+        return np.trapezoid(np.maximum(p(t) - np.exp(epsilon) * q(t), 0), t)
+
+    return max(divergence(with_record, without), divergence(without, with_record))
+
+
+def epsilon_at(delta, curve, largest=200.0):
+    """The epsilon at which the decreasing `curve` meets delta."""
+    return brentq(lambda epsilon: curve(epsilon) - delta, 0.0, largest, xtol=1e-10)

@@ -1,0 +1,116 @@
+import math
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from privsec.core.errors import ConfigError
+from privsec.core.recipe import DPEvent
+from privsec.privacy.accounting import advantage_bound, epsilon, trade_off_bound
+from tests.oracles.privacy import epsilon_at, gaussian_delta, subsampled_delta
+
+STANDARD = DPEvent(sampling_rate=0.01, noise_multiplier=1.0, steps=1000)
+FPR = np.array([0.0, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 1.0])
+
+
+def test_golden_values():
+    assert epsilon(STANDARD, 1e-5) == pytest.approx(1.8282, abs=5e-5)
+    assert epsilon(STANDARD, 1e-5, grid=1e-3) == pytest.approx(1.8289, abs=5e-5)
+    assert epsilon(STANDARD, 1e-5, accountant="rdp") == pytest.approx(2.101, abs=5e-4)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("delta", [1e-3, 1e-5, 1e-8])
+def test_one_gaussian_agrees_with_the_closed_form_from_above(sigma, delta):
+    exact = epsilon_at(delta, lambda e: gaussian_delta(e, sigma))
+    assert exact <= epsilon(DPEvent(1.0, sigma, 1), delta) <= exact + 1e-4
+
+
+@pytest.mark.parametrize(("sigma", "rate", "delta"), [(0.5, 0.1, 1e-4), (1.0, 0.3, 1e-5), (0.7, 0.9, 1e-3)])
+def test_one_subsampled_gaussian_agrees_with_integration_from_above(sigma, rate, delta):
+    exact = epsilon_at(delta, lambda e: subsampled_delta(e, sigma, rate), largest=20.0)
+    assert exact - 1e-6 <= epsilon(DPEvent(rate, sigma, 1), delta) <= exact + 2e-4
+
+
+@pytest.mark.parametrize("steps", [4, 100])
+def test_full_batch_steps_compose_to_one_gaussian(steps):
+    exact = epsilon_at(1e-5, lambda e: gaussian_delta(e, 10.0 / math.sqrt(steps)))
+    assert exact <= epsilon(DPEvent(1.0, 10.0, steps), 1e-5) <= exact + 1e-3
+
+
+def test_nothing_spent_and_nothing_guaranteed():
+    assert epsilon(DPEvent(0.0, 1.0, 10), 1e-5) == 0
+    assert epsilon(DPEvent(0.1, 1.0, 0), 1e-5) == 0
+    assert epsilon(DPEvent(0.0, 0.0, 10), 1e-5) == 0
+    assert epsilon(DPEvent(0.1, 0.0, 10), 1e-5) == math.inf
+    assert epsilon(STANDARD, 0.0) == math.inf
+
+
+@pytest.mark.parametrize("event", [DPEvent(0.1, 0.02, 100), DPEvent(1.0, 1e-8, 10), DPEvent(1e-4, 1e-3, 10)])
+def test_hopeless_trainings_answer_at_once_and_fit_in_memory(event):
+    assert 1e4 < epsilon(event, 1e-5) == epsilon(event, 1e-5, accountant="rdp")
+
+
+def test_vanishing_delta_never_loosens_beyond_renyi():
+    assert epsilon(STANDARD, 1e-14) <= epsilon(STANDARD, 1e-14, accountant="rdp") < 5
+
+
+def test_renyi_orders_that_do_not_converge_are_left_out_in_silence(caplog):
+    spent = epsilon(DPEvent(1 / 16, 0.37, 640), 1e-5, accountant="rdp")
+    assert math.isfinite(spent) and not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("event", "delta"),
+    [(DPEvent(1.5, 1.0, 1), 1e-5), (DPEvent(0.1, -1.0, 1), 1e-5), (DPEvent(0.1, 1.0, -1), 1e-5), (STANDARD, 1.0)],
+)
+def test_impossible_arguments_are_named(event, delta):
+    with pytest.raises(ConfigError, match="got"):
+        epsilon(event, delta)
+
+
+def test_region_by_hand():
+    # epsilon = ln 3, delta = 0: TPR <= min(3 fpr, 1 - (1 - fpr) / 3)
+    np.testing.assert_allclose(advantage_bound(math.log(3), 0.0, [0.01, 0.25, 0.7]), [0.03, 0.75, 0.9])
+    np.testing.assert_allclose(advantage_bound(0.0, 0.02, [0.0, 0.5, 0.99]), [0.02, 0.52, 1.0])
+    assert advantage_bound(math.inf, 0.0, 0.0) == 1
+
+
+@given(st.floats(0, 10), st.floats(0, 1), st.floats(0, 1))
+def test_region_is_above_chance_grows_with_epsilon_and_is_symmetric(eps, delta, fpr):
+    ceiling = float(advantage_bound(eps, delta, fpr))
+    assert fpr <= ceiling <= 1
+    assert ceiling <= advantage_bound(eps + 0.1, delta, fpr)
+    # Swapping the hypotheses: the point (1 - TPR, 1 - FPR) is allowed exactly where (FPR, TPR) is.
+    assert 1 - fpr <= advantage_bound(eps, delta, 1 - ceiling) + 1e-9
+
+
+def test_trade_off_of_a_gaussian_is_its_roc_curve():
+    exact = norm.cdf(norm.ppf(FPR) + 1)
+    bound = trade_off_bound(DPEvent(1.0, 1.0, 1), FPR)
+    assert (bound >= exact - 1e-12).all()
+    np.testing.assert_allclose(bound, exact, atol=1e-5)
+
+
+def test_trade_off_is_within_every_single_statement_about_the_training():
+    bound = trade_off_bound(STANDARD, FPR, grid=1e-3)
+    for delta in (1e-3, 1e-5, 1e-7):
+        # 1e-5: the curve is read at 1,024 epsilons, this one lies between two of them.
+        assert (bound <= advantage_bound(epsilon(STANDARD, delta, grid=1e-3), delta, FPR) + 1e-5).all()
+    assert bound[3] < 0.5 * advantage_bound(epsilon(STANDARD, 1e-5), 1e-5, 0.01)
+
+
+def test_trade_off_at_its_ends():
+    np.testing.assert_array_equal(trade_off_bound(DPEvent(0.0, 1.0, 10), FPR), FPR)
+    np.testing.assert_array_equal(trade_off_bound(DPEvent(0.1, 0.0, 10), FPR), 1.0)
+    assert trade_off_bound(STANDARD, np.full((2, 3), 0.1), grid=1e-3).shape == (2, 3)
+
+
+def test_dp_accounting_is_imported_when_needed_only():
+    import subprocess
+
+    code = "import privsec.privacy.calibrate, sys; assert not {'dp_accounting', 'scipy.optimize'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
