@@ -45,14 +45,13 @@ def run(
     Interrupted at any moment, the same command continues where it stopped. Exit status: 0 done, 2 wrong config or data
     (nothing was computed), 3 finished but some cells failed.
     """
+    from privsec.report.terminal import summary
     from privsec.runner.config import load
     from privsec.runner.execute import run as execute
 
     results = execute(load(config, sets or ()), out=out, fresh=fresh)
     page = results.report()
     console = Console()
-    from privsec.report.terminal import summary
-
     console.print(summary(results))
     console.print(f"table   {results.folder / 'table.csv'}", highlight=False, soft_wrap=True)
     console.print(f"report  {page}", highlight=False, soft_wrap=True)
@@ -71,7 +70,7 @@ def plan(config: Config, sets: Sets = None, out: Annotated[Path, typer.Option(he
 
     console = Console()
     for line in forecast(make(load(config, sets or ())), out):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -100,23 +99,27 @@ def compare(
 
 
 @app.command()
-def catalog(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def catalog(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    into: Annotated[Path | None, typer.Option(help="Write the tables between the marks of a Markdown file.")] = None,
+    check: Annotated[Path | None, typer.Option(help="Exit 1 if the tables of a Markdown file are out of date.")] = None,
+) -> None:
     """Lists every attack, defense, data set and net, with what each needs."""
-    from privsec.runner.catalog import entries
+    from privsec.runner import catalog as made
 
-    listed = entries()
-    if as_json:
-        typer.echo(json.dumps(listed, indent=1))
-        return
-    console = Console()
-    for kind, rows in listed.items():
-        table = Table(title=kind, title_justify="left", box=None, padding=(0, 2, 0, 0))
-        for column in rows[0]:
-            table.add_column(column, overflow="fold")
-        for row in rows:
-            table.add_row(*(str(value) for value in row.values()))
-        console.print(table)
-        console.print()
+    if path := into or check:
+        _generated(path, made.into(path.read_text(encoding="utf-8")), check is not None)
+    elif as_json:
+        typer.echo(json.dumps(made.entries(), indent=1))
+    else:
+        for kind, rows in made.entries().items():
+            table = Table(title=kind, title_justify="left", box=None, padding=(0, 2, 0, 0))
+            columns = [name for name in rows[0] if name != "paper"]
+            for name in columns:
+                table.add_column(name, no_wrap=name != columns[-1])
+            for row in rows:
+                table.add_row(*(row[name] for name in columns))
+            Console().print(table, "")
 
 
 @app.command()
@@ -127,15 +130,18 @@ def schema(
     """Writes the JSON schema of a config, which editors use to complete and check it."""
     from privsec.runner.config import schema as make
 
-    text = json.dumps(make(), indent=1) + "\n"
-    if check:
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            typer.echo(f"{path} does not match the code: run `privsec schema {path}`", err=True)
-            raise typer.Exit(1)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    typer.echo(path)
+    _generated(path, json.dumps(make(), indent=1) + "\n", check)
+
+
+def _generated(path: Path, text: str, check: bool) -> None:
+    """Writes a generated file, or says whether it is what the code would write."""
+    if not check:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        typer.echo(path)
+    elif not path.exists() or path.read_text(encoding="utf-8") != text:
+        typer.echo(f"{path} does not match the code: run `make schema`", err=True)
+        raise typer.Exit(1)
 
 
 def main() -> None:

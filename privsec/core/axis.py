@@ -1,7 +1,7 @@
 """The models axis on a CPU: one model per core, by threads that share one compiled program.
 
-XLA releases the interpreter lock while a program runs, so threads are enough; no flag, no process, no recompilation when
-the number of models changes, and each model's numbers are those of running it alone.
+XLA releases the interpreter lock while a program runs, so threads are enough; no flag, no process, no recompilation
+when the number of models changes, and each model's numbers are those of running it alone.
 """
 
 from __future__ import annotations

@@ -73,9 +73,7 @@ class Dataset:
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The same data set with only `rows`."""
-        return replace(
-            self, x=self.x[rows], y=self.y[rows], sensitive={k: v[rows] for k, v in self.sensitive.items()}
-        )
+        return replace(self, x=self.x[rows], y=self.y[rows], sensitive={k: v[rows] for k, v in self.sensitive.items()})
 
 
 class Splits(NamedTuple):
@@ -92,3 +90,12 @@ class Splits(NamedTuple):
     population: np.ndarray
     holdout: np.ndarray
     include: np.ndarray
+
+    @property
+    def usable(self) -> np.ndarray:
+        """bool [M, M]: which models serve as references where model t is the target: all but t and its complement.
+
+        A complement that stayed would give the target's membership away.
+        """
+        pair = np.arange(len(self.include)) // 2
+        return pair[:, None] != pair

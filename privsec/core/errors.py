@@ -23,7 +23,7 @@ class AccessError(PrivsecError):
 
 
 class NotApplicable(PrivsecError):
-    """This cell cannot be computed, for a reason that belongs in the table rather than in a traceback."""
+    """A cell cannot be computed, for a reason that belongs in the table rather than in a traceback."""
 
 
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:
@@ -31,8 +31,11 @@ def did_you_mean(given: object, allowed: Iterable[str]) -> str:
 
     >>> did_you_mean("gama", ["gamma", "online"])
     " Did you mean 'gamma'?"
+    >>> did_you_mean("lria", ["rmia", "lira"])
+    " Did you mean 'lira'?"
     >>> did_you_mean("zzz", ["gamma"])
     ''
     """
-    near = difflib.get_close_matches(str(given), list(allowed), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(given), list(allowed), n=3, cutoff=0.5)
+    near.sort(key=lambda name: sorted(name) != sorted(str(given)))  # swapped letters are the likeliest slip
     return f" Did you mean {near[0]!r}?" if near else ""

@@ -7,6 +7,8 @@ once and never stores it. Two different paths give statistically independent key
 from __future__ import annotations
 
 import hashlib
+import json
+import operator
 
 import jax
 import numpy as np
@@ -20,11 +22,19 @@ def root(seed: int) -> jax.Array:
 def derive(key: jax.Array, *path: str | int) -> jax.Array:
     """The key that `path` names below `key`: 64 bits of SHA-256 of the path are folded in.
 
+    Args:
+        key: scalar typed key.
+        path: names and whole numbers (NumPy's too); `"3"` and `3` are different steps, `"a/b"` is not `"a", "b"`.
+
+    Raises:
+        TypeError: a step is neither a name nor a whole number.
+
     >>> a, b = derive(root(0), "attack", "lira"), derive(root(0), "attack", "rmia")
     >>> bool((jax.random.key_data(a) == jax.random.key_data(b)).all())
     False
     """
-    digest = hashlib.sha256("/".join(f"{type(part).__name__}:{part}" for part in path).encode()).digest()
+    steps = [part if isinstance(part, str) else operator.index(part) for part in path]
+    digest = hashlib.sha256(json.dumps(steps).encode()).digest()
     for word in np.frombuffer(digest[:8], np.uint32):
         key = jax.random.fold_in(key, int(word))
     return key

@@ -58,7 +58,9 @@ class Model:
     apply: Callable[[Params, jax.Array], jax.Array]
     num_classes: int
     shape: tuple[int, ...]
-    tapped: Callable[[Params, jax.Array, Mapping[str, jax.Array] | None], tuple[jax.Array, dict[str, Tap]]] | None = None
+    tapped: Callable[[Params, jax.Array, Mapping[str, jax.Array] | None], tuple[jax.Array, dict[str, Tap]]] | None = (
+        None
+    )
     layers: tuple[Layer, ...] = ()
 
 

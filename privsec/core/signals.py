@@ -27,7 +27,7 @@ def correct(log_scores: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def log_confidence(log_scores: jax.Array, y: jax.Array) -> jax.Array:
-    """log p_y, the negative of the cross-entropy loss."""
+    """The log-score of the label, log p_y: the negative of the cross-entropy loss."""
     return jnp.take_along_axis(log_scores, y[:, None], axis=-1)[:, 0]
 
 
@@ -51,14 +51,14 @@ def modified_entropy(log_scores: jax.Array, y: jax.Array) -> jax.Array:
 
     References: Song & Mittal 2021, arXiv 2003.10595, equation 8.
     """
-    scores = jnp.exp(log_scores)
-    of_label = jax.nn.one_hot(y, log_scores.shape[-1], dtype=bool)
-    # 1 - p as the sum of the other scores: 1 - exp(log p) would round to zero.
-    rest = jnp.maximum(jnp.sum(scores, -1, keepdims=True) - scores, 0.0)
-    exact_rest = jnp.sum(jnp.where(of_label, 0.0, scores), axis=-1)
-    of_y = exact_rest * log_confidence(log_scores, y)
-    of_others = jnp.sum(jnp.where(of_label, 0.0, scores * jnp.log(jnp.maximum(rest, 1e-30))), axis=-1)
-    return -(of_y + of_others)
+    scores, classes = jnp.exp(log_scores), log_scores.shape[-1]
+    of_label = jax.nn.one_hot(y, classes, dtype=bool)
+    # Only the largest score can be so near to 1 that 1 - p loses its digits: there it is the sum of the others.
+    largest = jax.nn.one_hot(jnp.argmax(log_scores, axis=-1), classes, dtype=bool)
+    without_largest = jax.nn.logsumexp(jnp.where(largest, -jnp.inf, log_scores), axis=-1, keepdims=True)
+    log_rest = jnp.where(largest, without_largest, jnp.log1p(-jnp.minimum(scores, 0.5)))
+    terms = jnp.where(of_label, jnp.exp(log_rest) * log_scores, scores * log_rest)
+    return -jnp.sum(terms, axis=-1)
 
 
 def top_scores(log_scores: jax.Array, y: jax.Array) -> jax.Array:

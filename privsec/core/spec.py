@@ -83,7 +83,7 @@ class SpecError(ConfigError, ValueError):
 
     def __init__(self, title: str, problems: list[tuple[str, str]]) -> None:
         self.title, self.problems = title, problems
-        super().__init__("\n".join(f"{title}: {path}: {text}" if path else f"{title}: {text}" for path, text in problems))
+        super().__init__("\n".join(": ".join(filter(None, (title, *problem))) for problem in problems))
 
 
 def _without(spec: BaseModel, dumped: Any) -> Any:
@@ -96,7 +96,7 @@ def _without(spec: BaseModel, dumped: Any) -> Any:
             return [strip(v, p) for v, p in zip(value, plain, strict=True)]
         if isinstance(value, dict):
             return {k: strip(value[k], p) for k, p in plain.items()}
-        return plain
+        return plain + 0.0 if isinstance(plain, float) else plain  # minus zero equals zero
 
     return strip(spec, dumped)
 
@@ -113,7 +113,8 @@ def explain(error: pydantic.ValidationError, given: Any) -> list[tuple[str, str]
         elif kind == "union_tag_invalid":
             allowed = sorted(name.strip(" '") for name in context["expected_tags"].split(","))
             path = f"{path}.name".lstrip(".")
-            text = f"no such name {context['tag']!r}; allowed: {', '.join(allowed)}.{did_you_mean(context['tag'], allowed)}"
+            hint = did_you_mean(context["tag"], allowed)
+            text = f"no such name {context['tag']!r}; allowed: {', '.join(allowed)}.{hint}"
         elif kind == "union_tag_not_found":
             text = f"says no `name`; got {_show(value)}. Write for example {{name: ...}}"
         elif kind == "missing":
@@ -173,14 +174,16 @@ class Catalog(Generic[S]):
         for entry in importlib.metadata.entry_points(group=self.group) if self.group else ():
             member = entry.load()
             if not (inspect.isclass(member) and issubclass(member, self.base) and name_of(member)):
-                raise ConfigError(f"entry point {entry.name!r} of {self.group} is not a named {self.base.__name__}: {member!r}")
+                wanted = f"a named {self.base.__name__}"
+                raise ConfigError(f"entry point {entry.name!r} of {self.group} is not {wanted}: {member!r}")
             self._add(found, member)
         return dict(sorted(found.items()))
 
     def _add(self, found: dict[str, type[S]], member: type) -> None:
         if issubclass(member, self.base) and (name := name_of(member)) and not inspect.isabstract(member):
             if found.setdefault(name, member) is not member:
-                raise ConfigError(f"two {self.kind}s are called {name!r}: {found[name].__module__} and {member.__module__}")
+                places = f"{found[name].__module__} and {member.__module__}"
+                raise ConfigError(f"two {self.kind}s are called {name!r}: {places}. Rename one.")
 
     @functools.cached_property
     def union(self) -> Any:

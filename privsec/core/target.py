@@ -56,7 +56,11 @@ class Target:
         `unserved` is the same model in the hands of an attacker who has the weights.
 
         Args:
-            secret: key for the endpoint's noise; needed when an output defense draws any.
+            model: the architecture's functions.
+            params: what it learned; every leaf has a leading [T] for a stack.
+            secret: key for the endpoint's noise, scalar or [T] for a stack (a stack needs it); needed when an output
+                defense draws any.
+            outputs: defenses of the endpoint, left to right.
         """
         outputs = tuple(outputs)
         grants = functools.reduce(lambda left, defense: left & defense.leaves, outputs, Access.WEIGHTS)
@@ -70,11 +74,20 @@ class Target:
         return self._secret.shape[0] if self._secret.ndim else None
 
     def __getitem__(self, which: Any) -> Target:
-        """One model of a stack (an integer) or a smaller stack (a slice or an index array)."""
+        """One model of a stack (an integer) or a smaller stack (a slice, a mask or an index array).
+
+        Raises:
+            TypeError: this Target is one model.
+            IndexError: there is no such model in the stack.
+        """
         if self.size is None:
             raise TypeError("this Target is one model, not a stack: it cannot be indexed")
-        recorded = tuple((ex, {k: v[np.atleast_1d(np.arange(self.size)[which])] for k, v in r.items()}) for ex, r in self._recorded)
-        params, secret = jax.tree.map(lambda leaf: leaf[which], (self._params, self._secret))
+        rows = np.arange(self.size)[which]  # JAX would clamp an index out of range, and iterating would not end
+        params, secret = jax.tree.map(lambda leaf: leaf[rows], (self._params, self._secret))
+        kept = np.atleast_1d(rows)
+        recorded = tuple(
+            (examples, {name: answers[kept] for name, answers in known.items()}) for examples, known in self._recorded
+        )
         return replace(self, _params=params, _secret=secret, _recorded=recorded)
 
     def restrict(self, access: Access) -> Target:
@@ -88,7 +101,10 @@ class Target:
 
     @property
     def unserved(self) -> Target:
-        """The bare model, without its output defenses: what an attacker holds who has the weights."""
+        """The bare model, without its output defenses: what an attacker holds who has the weights.
+
+        For whoever sets up the attack; it does not look at `grants`, so an attack has no business calling it.
+        """
         return replace(self, outputs=(), grants=Access.WEIGHTS, _recorded=()) if self.outputs else self
 
     # What an attacker may ask, from the weakest access to the strongest. x is [B, ...]; a stack answers [T, B, ...].
@@ -125,6 +141,10 @@ class Target:
         """The named signal of the answers to `examples`, float32 [T, N] (T = 1 for one model); see `core/signals.py`.
 
         Streams over records and runs one model per core; answers recorded by `record` are looked up instead.
+
+        Raises:
+            KeyError: no signal has this name.
+            AccessError: the signal takes more than this Target grants.
         """
         self._demand(SIGNALS[signal].needs, signal)
         for known, answers in self._recorded:
@@ -142,14 +162,16 @@ class Target:
         return replace(self, _recorded=(*self._recorded, (examples, answers)))
 
     def _signals(self, examples: Examples, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-        stack = self if self.size is not None else jax.tree.map(lambda leaf: leaf[None], self)
+        same = replace(self, grants=Access.WEIGHTS, _recorded=())  # one compilation, whatever was granted
+        stack = same if self.size is not None else jax.tree.map(lambda leaf: leaf[None], same)
         chunk = min(CHUNK, examples.size)
         starts = range(0, examples.size, chunk)
 
         def of_model(m: int) -> dict[str, np.ndarray]:
             one, parts = stack[m], []
             for start in starts:
-                rows = np.minimum(np.arange(start, start + chunk), examples.size - 1)  # one shape, also for the last chunk
+                # One shape, also for the last chunk.
+                rows = np.minimum(np.arange(start, start + chunk), examples.size - 1)
                 parts.append(jax.device_get(_signals_of_chunk(one, names, examples.x[rows], examples.y[rows])))
             return {name: np.concatenate([part[name] for part in parts])[: examples.size] for name in names}
 
@@ -174,8 +196,8 @@ class Target:
         if access not in self.grants:
             behind = f", behind {', '.join(d.name for d in self.outputs)}" if self.outputs else ""  # type: ignore[attr-defined]
             raise AccessError(
-                f"asked for {what}, which takes {access.title} access, but this target grants {self.grants.title}{behind}. "
-                "Declare the access in the attack's `needs`, or attack a target that grants it."
+                f"asked for {what}, which takes {access.title} access, but this target grants {self.grants.title}"
+                f"{behind}. Declare the access in the attack's `needs`, or attack a target that grants it."
             )
 
     def _guard_gradient(self, answer: jax.Array) -> jax.Array:
@@ -191,8 +213,8 @@ def _not_differentiable(answer: jax.Array) -> jax.Array:
 def _refuse_gradient(primals, tangents):
     del primals, tangents
     raise AccessError(
-        "differentiated a target's answer without GRADIENTS access. Declare `needs = Access.GRADIENTS`, or estimate the "
-        "gradient from queries."
+        "differentiated a target's answer without GRADIENTS access. Declare `needs = Access.GRADIENTS`, or estimate "
+        "the gradient from queries."
     )
 
 

@@ -37,7 +37,12 @@ class Source(Spec):
         Raises:
             DataError: the file is missing, malformed, or not what the learner can use; the text names file and remedy.
         """
-        data = self._read()
+        try:
+            data = self._read()
+        except OSError as error:
+            raise DataError(
+                f"{self.title}: {error}. Check that the file can be read by you and is no folder."
+            ) from None
         what = f"{self.title} ({data.source})"
         data = replace(data, y=as_labels(data.y, what))
         if self.limit is not None and len(data.x) == len(data.y):
@@ -104,7 +109,7 @@ class FileSource(Source):
 def stratified(y: np.ndarray, limit: int) -> np.ndarray:
     """Rows of a class-stratified random subset, in rising order, the same for the same labels in every run.
 
-    Each class keeps its share to within one record; a larger `limit` keeps the rows of a smaller one.
+    Classes keep their shares up to rounding; a larger `limit` keeps the rows of a smaller one.
 
     Args:
         y: labels [N].

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+from pydantic import Field
+
 from privsec.core.data import Dataset
 from privsec.data import formats
 from privsec.data.tables import Table
@@ -18,7 +20,7 @@ class Csv(Table):
     """The csv file, relative to the current directory."""
     target: str
     """The column that holds the class."""
-    delimiter: str = ","
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
     """What separates the cells, one character."""
     encoding: str = "utf-8"
     """How the text is encoded, for example latin-1."""

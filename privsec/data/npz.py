@@ -8,9 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from privsec.core.data import Dataset
-from privsec.core.errors import DataError
 from privsec.data import formats
 from privsec.data.base import FileSource
+from privsec.data.validation import as_labels
 
 
 class Npz(FileSource):
@@ -41,14 +41,12 @@ class Npz(FileSource):
         with formats.explained(path, f"joined arrays {', '.join(self.features)} and {', '.join(self.labels)}"):
             x = np.concatenate(arrays[: len(self.features)])
             y = np.concatenate(arrays[len(self.features) :])
-        if not y.size or y.dtype.kind not in "iubf":
-            raise DataError(
-                f"{path}: {', '.join(self.labels)} holds {y.size} values of {y.dtype}; labels 0..C-1 are needed."
-            )
         x = x[..., None] if x.ndim == 3 else x
         box = (0.0, 1.0) if self.box is None and x.ndim == 4 and x.dtype == np.uint8 else self.box
         marked = None
         if self.standardize and box is None and x.ndim == 2:
             marked = ~((x == 0) | (x == 1)).all(axis=0)
-        count = int(np.nanmax(y)) + 1
-        return Dataset(x, y, count, box, standardize=marked, source=str(path), sha256=formats.sha256(path))
+        y = as_labels(y, f"{path} ({', '.join(self.labels)})")
+        return Dataset(
+            x, y, int(y.max(initial=-1)) + 1, box, standardize=marked, source=str(path), sha256=formats.sha256(path)
+        )

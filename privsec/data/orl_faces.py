@@ -34,7 +34,7 @@ class ORLFaces(FileSource):
             x, y = formats.read_npz(path, ("images", "labels"))
         else:
             x, y, _ = formats.read_image_folder(path, gray=True)
-        x = x.reshape(*x.shape[:3], -1) if x.ndim >= 3 else x
+        x = x[..., None] if x.ndim == 3 else x
         if x.shape[1:] != (112, 92, 1) or x.dtype != np.uint8:
             raise DataError(
                 f"{path}: holds {x.dtype} {x.shape[1:]}; wanted bytes, 112 x 92 pixels, gray. {self._wanted}"

@@ -40,7 +40,8 @@ class Pictures(FileSource):
             raise DataError(
                 f"{path}: x_train holds images {x_train.shape[1:]}, x_test {x_test.shape[1:]}; they must agree."
             )
-        return np.concatenate([x_train, x_test]), np.concatenate([y_train.ravel(), y_test.ravel()])
+        with formats.explained(path, f"joined arrays {', '.join(ARRAYS)}"):
+            return np.concatenate([x_train, x_test]), np.concatenate([y_train.ravel(), y_test.ravel()])
 
     @abc.abstractmethod
     def _from_original(self, path: Path) -> tuple[np.ndarray, np.ndarray]:

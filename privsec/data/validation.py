@@ -23,7 +23,8 @@ def as_features(x: np.ndarray, what: str) -> np.ndarray:
         )
     if x.dtype == np.uint8 and x.ndim == 4:
         return x.astype(np.float32) / np.float32(255)
-    return x.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, which `check` reports with its place
+        return x.astype(np.float32, copy=False)
 
 
 def as_labels(y: np.ndarray, what: str) -> np.ndarray:
@@ -45,6 +46,8 @@ def as_labels(y: np.ndarray, what: str) -> np.ndarray:
             )
     elif y.dtype.kind not in "iub":
         raise DataError(f"{what}: labels are {y.dtype}, not integers. Number the classes 0..C-1.")
+    if y.size and (y.min() < -(2**31) or y.max() >= 2**31):
+        raise DataError(f"{what}: labels run from {y.min()} to {y.max()}; are they classes? Number the classes 0..C-1.")
     return y.astype(np.int32)
 
 
@@ -101,6 +104,11 @@ def _check_labels(y: np.ndarray, count: int, what: str) -> None:
         raise DataError(
             f"{what}: label {y[row]} of record {row} is outside 0..{count - 1}. "
             f"Number the {count} classes from 0 (labels that start at 1 need 1 subtracted)."
+        )
+    if count > len(y):
+        raise DataError(
+            f"{what}: {count} classes for {len(y)} records; every class needs at least {MIN_PER_CLASS}. Raise `limit`; "
+            "or, if the labels are measurements or identifiers, choose a column of classes."
         )
     members = np.bincount(y, minlength=count)
     rare = np.flatnonzero(members < MIN_PER_CLASS)

@@ -196,7 +196,7 @@ def clustered(
         return Estimate(mean.value, *bounds, 1, unit, direction, note)
     floor, ceiling = bounds
     if trials and mean.error < 1e-12:
-        share = (mean.value - floor) / (ceiling - floor)
+        share = min(max((mean.value - floor) / (ceiling - floor), 0.0), 1.0)  # rounding may step over an end
         low, high = (floor + (ceiling - floor) * end for end in clopper_pearson(share * trials, trials, confidence))
     else:
         half = float(stdtrit(mean.df, (1 + confidence) / 2)) * mean.error

@@ -189,7 +189,8 @@ def estimates(per_target: Mapping[str, np.ndarray], seeds: ArrayLike | None = No
         per_target: measure -> [T] as `measure` gives it; several seeds one after the other.
         seeds: [T], which seed a target belongs to; None for one seed.
     """
-    trials = int(np.min(per_target["classes"])) or None
+    # Where all targets agree, every class of every pair counts as one comparison of two random halves.
+    trials = int(np.sum(per_target["classes"])) // 2 or None
 
     def estimate(name: str, values: np.ndarray) -> Estimate:
         unit, direction, bounds, _ = MEASURES[name]
@@ -263,8 +264,8 @@ def _check(evidence: Reconstructions, truth: InversionTruth) -> None:
     member = truth.member
     if targets % 2 or len(member) != targets or np.any(member[::2] == member[1::2]):
         raise NotApplicable(
-            f"a reconstruction is judged beside that of its twin, trained on the complementary half, but these "
-            f"{targets} targets ({len(member)} membership rows) are not complementary pairs. Attack models 2p and 2p + 1."
+            f"a reconstruction is judged beside its twin's, trained on the complementary half, but these {targets} "
+            f"targets ({len(member)} membership rows) are not complementary pairs. Attack models 2p and 2p + 1."
         )
     if len(truth.labels) < 2 or len(truth.class_mean_labels) != len(truth.labels):
         raise NotApplicable(

@@ -30,7 +30,9 @@ def from_nnx(factory: Callable[[nnx.Rngs], nnx.Module], shape: tuple[int, ...], 
     abstract = nnx.eval_shape(lambda: build(jax.random.key(0)))
     graph, _ = nnx.split(abstract)
     layers = tuple(
-        Layer(part.label, part.kind, tuple(path)) for path, part in nnx.iter_modules(abstract) if isinstance(part, Tapped)
+        Layer(part.label, part.kind, path)  # type: ignore[arg-type]
+        for path, part in nnx.iter_modules(abstract)
+        if isinstance(part, Tapped)
     )
 
     def init(key: jax.Array) -> Params:

@@ -39,17 +39,31 @@ class Net(Spec):
         """The flax.nnx module: called with (x [B, ...], tap) it returns logits [B, C]."""
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """Raises ConfigError where this architecture cannot read records of `shape`."""
+        """Raises ConfigError where this architecture cannot read records of `shape` (without the batch axis)."""
         if self.images and (len(shape) != 3 or min(shape[:2]) < self.smallest):
+            name, side = self.name, self.smallest  # type: ignore[attr-defined]
             raise ConfigError(
-                f"net {self.name!r} reads images [height, width, channels] of at least {self.smallest} x {self.smallest} "  # type: ignore[attr-defined]
-                f"pixels, and these records have shape {list(shape)}. Use {{name: mlp}} for tables."
+                f"net {name!r} reads images [height, width, channels] of at least {side} x {side} pixels, and these "
+                f"records have shape {list(shape)}. Use {{name: mlp}} for tables."
             )
 
 
 @functools.lru_cache(maxsize=64)
 def model_of(net: Net, shape: tuple[int, ...], num_classes: int) -> Model:
-    """The Model of a Net for records of `shape`; the same object for equal arguments, so that it is compiled once."""
+    """The Model of a Net for records of `shape`; the same object for equal arguments, so that it is compiled once.
+
+    Args:
+        net: the architecture.
+        shape: shape of one record.
+        num_classes: C.
+
+    Raises:
+        ConfigError: the architecture cannot read such records.
+
+    >>> from privsec.nets.mlp import MLP
+    >>> model_of(MLP(hidden=(8,)), (4,), 2) is model_of(MLP(hidden=[8]), (4,), 2)
+    True
+    """
     from privsec.nets.adapt import from_nnx
 
     net.check(shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import jax
@@ -39,7 +40,7 @@ class _CNN(nnx.Module):
             rows, columns, inputs = *_pooled(rows, columns), outputs
         self.conv = nnx.List(convolutions)
         widths = (rows * columns * inputs, *net.dense, num_classes)
-        self.dense = nnx.List([Dense(i, o, rngs=rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)])
+        self.dense = nnx.List([Dense(i, o, rngs=rngs) for i, o in itertools.pairwise(widths)])
 
     def __call__(self, x: jax.Array, tap: Taps) -> jax.Array:
         activation = ACTIVATIONS[self.activation]

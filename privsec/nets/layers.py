@@ -25,7 +25,10 @@ class Taps:
     def __call__(self, layer: Tapped, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
         """The layer's output as the rest of the network sees it."""
         if layer.label in self.seen:
-            raise ValueError(f"layer {layer.label!r} is used twice in one forward pass; give each use a layer of its own")
+            raise ValueError(
+                f"layer {layer.label!r} is used twice in one forward pass, so its gradient is not one product and "
+                "cannot be clipped. Give each use a layer of its own."
+            )
         self.seen[layer.label] = Tap(inputs, outputs)
         return outputs if self.deltas is None else outputs + self.deltas[layer.label]
 

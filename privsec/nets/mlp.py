@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal
 
@@ -29,7 +30,7 @@ class MLP(Net):
 class _MLP(nnx.Module):
     def __init__(self, widths: tuple[int, ...], activation: str, rngs: nnx.Rngs) -> None:
         self.activation = activation
-        self.dense = nnx.List([Dense(i, o, rngs=rngs) for i, o in zip(widths[:-1], widths[1:], strict=True)])
+        self.dense = nnx.List([Dense(i, o, rngs=rngs) for i, o in itertools.pairwise(widths)])
 
     def __call__(self, x: jax.Array, tap: Taps) -> jax.Array:
         x = x.reshape(x.shape[0], -1)

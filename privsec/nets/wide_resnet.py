@@ -63,7 +63,7 @@ class _WideResNet(nnx.Module):
 
 
 class _Block(nnx.Module):
-    """Pre-activation residual block: (norm, relu, 3 x 3 convolution) twice, and a 1 x 1 shortcut where shapes change."""
+    """(norm, relu, 3 x 3 convolution) twice, added to the input or, where shapes change, to its 1 x 1 convolution."""
 
     def __init__(self, inputs: int, outputs: int, stride: int, groups: int, rngs: nnx.Rngs) -> None:
         self.first_norm = GroupNorm(inputs, groups=groups, rngs=rngs)

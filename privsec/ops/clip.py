@@ -24,11 +24,17 @@ def clipped_sum(
 
     Args:
         model: with `tapped` and `layers` this takes one backward pass; without, microbatches of per-example gradients.
-        batch: x [B, ...], soft targets y [B, C], weight [B] (0 drops a record).
+            Record i's logits must hang on record i alone.
+        loss: (logits [B, C], soft targets [B, C]) -> [B], each from its own record.
+        params: where the gradients are taken.
+        batch: x [B, ...], soft targets y [B, C], weight w [B] in [0, 1] (0 drops a record).
         clip_norm: C > 0; infinity does not clip.
 
     Returns:
-        The clipped sum, shaped like `params`, and the unclipped norms |g_i| [B].
+        The clipped sum, shaped like `params`, and the unclipped norms |g_i| [B], those of dropped records included.
+
+    Raises:
+        ValueError: the tapped layers do not hold every parameter exactly once; clipping would miss some.
 
     References: Abadi et al. 2016, arXiv 1607.00133 (clipping); Bu et al. 2023, arXiv 2210.00038 (book-keeping).
     """
@@ -50,8 +56,24 @@ def clipped_sum(
     for layer, (a, d) in pairs.items():
         _insert(gradient, layer, _WEIGHTED_SUM[layer.kind](a, d * scale[:, None, None]))
     if jax.tree.structure(gradient) != jax.tree.structure(params):
-        raise ValueError("the model's tapped layers do not cover its parameters exactly once: clipping would miss some")
+        raise ValueError(
+            "the model's tapped layers do not cover its parameters exactly once, and clipping would miss some. Build "
+            "the network from privsec.nets.layers, or give a Model without `tapped`."
+        )
     return gradient, norms
+
+
+def padded(batch: Batch, multiple: int) -> Batch:
+    """The batch filled up to a multiple of `multiple` with its last record at weight zero.
+
+    A real record, because a model may have no finite gradient at an input of zeros, and zero times NaN is NaN.
+    """
+    missing = -batch.weight.shape[0] % multiple
+
+    def fill(leaf: jax.Array) -> jax.Array:
+        return jnp.pad(leaf, ((0, missing), *((0, 0),) * (leaf.ndim - 1)), mode="edge")
+
+    return Batch(fill(batch.x), fill(batch.y), jnp.pad(batch.weight, (0, missing)))
 
 
 def clip_factor(norms: jax.Array, clip_norm: jax.Array | float) -> jax.Array:
@@ -108,11 +130,7 @@ def _clipped_sum_by_examples(
     def one(x: jax.Array, y: jax.Array) -> Params:
         return jax.grad(lambda p: loss(model.apply(p, x[None]), y[None])[0])(params)
 
-    size = batch.weight.shape[0]
-    pad = -size % MICROBATCH
-    groups = jax.tree.map(
-        lambda leaf: jnp.pad(leaf, ((0, pad), *((0, 0),) * (leaf.ndim - 1))).reshape(-1, MICROBATCH, *leaf.shape[1:]), batch
-    )
+    groups = jax.tree.map(lambda leaf: leaf.reshape(-1, MICROBATCH, *leaf.shape[1:]), padded(batch, MICROBATCH))
 
     def add(total: Params, group: Batch) -> tuple[Params, jax.Array]:
         gradients = jax.vmap(one)(group.x, group.y)
@@ -121,4 +139,4 @@ def _clipped_sum_by_examples(
         return jax.tree.map(lambda t, g: t + jnp.tensordot(scale, g, axes=1), total, gradients), norms
 
     total, norms = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), groups)
-    return total, norms.reshape(-1)[:size]
+    return total, norms.reshape(-1)[: batch.weight.shape[0]]

@@ -1,8 +1,8 @@
 """Statistics of a bank of reference models for every target at once, each without the models withheld from it.
 
-A target's attacker may use some references and not others (`usable`). Every statistic here is a sum over usable references,
-hence one matrix product `usable @ values` for all targets together: T x M x N multiplications, nothing of size T x M x N in
-memory, and a withheld row enters with weight zero instead of being subtracted, so that no digits are lost.
+A target's attacker may use some references and not others (`usable`). Every statistic here is a sum over usable
+references, hence one matrix product `usable @ values` for all targets together: T x M x N multiplications, nothing of
+size T x M x N in memory, and a withheld row enters with weight zero instead of being subtracted, so no digits are lost.
 """
 
 from __future__ import annotations
@@ -65,11 +65,11 @@ def moments(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> Momen
     count = usable @ chosen
     offset = (usable @ (chosen * deviation)) / np.maximum(count, 1.0)
     squares = np.maximum(usable @ (chosen * deviation**2) - count * offset**2, 0.0)
-    return Moments(count, center + offset, squares)
+    return Moments(count, np.where(count > 0, center + offset, 0.0), squares)
 
 
 def log_mean_exp(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """log of the mean of exp(values) over the usable references in which each record is `chosen`, float64 [T, N].
+    """The log of the mean of exp(values) over the usable references in which each record is `chosen`: float64 [T, N].
 
     -inf where there is none. Arguments as in `moments`.
     """
@@ -81,6 +81,6 @@ def log_mean_exp(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> 
 
 
 def _center(values: np.ndarray) -> np.ndarray:
-    """Each record's lower median over the references, float64 [1, N]: a value that occurs, and that no outlier moves."""
+    """Each record's lower median over the references, float64 [1, N]: it occurs, and no outlier moves it."""
     middle = (len(values) - 1) // 2
     return np.partition(values, middle, axis=0)[middle : middle + 1].astype(np.float64)

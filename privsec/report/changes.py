@@ -1,4 +1,4 @@
-"""What changes from one model to another: a difference with its interval, paired where the same targets were measured."""
+"""What changes from one model to another: a difference with its interval, paired where targets are the same."""
 
 from __future__ import annotations
 
@@ -80,10 +80,11 @@ def change(reading: Reading, defense: str, attack: str, measure: str) -> Change 
 
 def worst_change(reading: Reading, defense: str) -> Change | None:
     """How far `defense` moves the worst advantage, whichever attack is the worst on either side."""
-    sides = [reading.worst(d) if d else None for d in (reading.baseline, defense)]
-    if sides[0] is None or sides[1] is None:
+    undefended = reading.worst(reading.baseline) if reading.baseline else None
+    defended = reading.worst(defense)
+    if undefended is None or defended is None:
         return None
-    (before, first), (after, second) = sides
+    (before, first), (after, second) = undefended, defended
     if before == after and (same := change(reading, defense, before.label, "advantage")):
         return same
     return unpaired(first.known, second.known)

@@ -1,4 +1,4 @@
-"""Pictures as inline SVG: the same bytes for the same numbers, colors that follow the page, text that can be read aloud."""
+"""Pictures as inline SVG: equal bytes for equal numbers, colors that follow the page, text that can be read aloud."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
     [True, True, False]
     """
     return [
-        not any(a >= accuracy and l <= leak and (a, l) != (accuracy, leak) for a, l in points)
+        not any(x >= accuracy and y <= leak and (x, y) != (accuracy, leak) for x, y in points)
         for accuracy, leak in points
     ]
 
 
 def plane(points: Sequence[Point]) -> str:
-    """The leakage-against-utility plane: a marker and a cross of intervals for each defense, the Pareto front stepped."""
+    """The leakage-against-utility plane: a marker and two intervals for each defense, the Pareto front stepped."""
     with _axes(5.6, 4.1) as (figure, axes):
         ends = sorted((p.accuracy.value, p.advantage.value) for p in points if p.front)
         if len(ends) > 1:
@@ -170,7 +170,8 @@ def swatch(series: int | None) -> str:
     pattern = "" if dashes == "solid" else f' stroke-dasharray="{" ".join(f"{1.7 * d:.1f}" for d in dashes[1])}"'
     color, width = (f"series-{series + 1}", 3) if series is not None else ("muted", 1.2)
     return (
-        f'<svg class="swatch" viewBox="0 0 34 8" width="34" height="8" aria-hidden="true"><line x1="0" y1="4" x2="34" y2="4" '
+        '<svg class="swatch" viewBox="0 0 34 8" width="34" height="8" aria-hidden="true">'
+        '<line x1="0" y1="4" x2="34" y2="4" '
         f'style="stroke: var(--{color})" stroke-width="{width}"{pattern}/></svg>'
     )
 
@@ -203,10 +204,11 @@ def _axes(width: float, height: float) -> Iterator[tuple[Any, Any]]:
         "ytick.major.size": 3,
         "path.simplify": True,
     }
-    with matplotlib.rc_context(style):
-        figure = Figure(figsize=(width, height), layout="constrained")
+    with matplotlib.rc_context(style):  # pyright: ignore[reportArgumentType]
+        figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
-        yield figure, figure.add_subplot()
+        left, bottom = 0.58 / width, 0.46 / height  # room for labels in inches
+        yield figure, figure.add_axes((left, bottom, 0.98 - left, 0.97 - bottom))
 
 
 def _svg(figure: Any, name: str, title: str, description: str) -> str:

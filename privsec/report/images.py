@@ -19,7 +19,8 @@ def data_uri(record: np.ndarray, low: float, high: float) -> str:
 
     Args:
         record: [H, W, C] with C = 1 or 3 (an image), or [D] (a table row, drawn as a strip of D greys).
-        low, high: the values shown as black and white.
+        low: the value shown as black.
+        high: the value shown as white.
     """
     values = np.clip((np.asarray(record, np.float64) - low) / max(high - low, 1e-12), 0, 1)
     if values.ndim != 3:
@@ -37,10 +38,10 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
 
 
 def png(image: np.ndarray) -> bytes:
-    """The PNG file of an image [H, W, 1 or 3] with values in [0, 1], 8 bits deep; the same bytes for the same image.
+    r"""The PNG file of an image [H, W, 1 or 3] with values in [0, 1], 8 bits deep; the same bytes for the same image.
 
     >>> png(np.zeros((2, 2, 1)))[:4]
-    b'\\x89PNG'
+    b'\x89PNG'
     """
     height, width, channels = image.shape
     if channels not in (1, 3):

@@ -1,4 +1,4 @@
-"""The report: one HTML file that opens with the verdict, then the picture, the tables, the details; and its raw numbers."""
+"""The report: one HTML file that opens with the verdict, then the picture, the tables and the details."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 
 import jinja2
 
-from privsec.report import sections
+from privsec.report import methods, panels, sections
+from privsec.report.changes import adjusted
 from privsec.report.findings import Finding, find
 from privsec.report.reading import Reading
 from privsec.report.verdict import Verdict, judge
@@ -53,29 +54,29 @@ def render(template: str, **context: Any) -> str:
 
 def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) -> dict[str, Any]:
     headings, utility = sections.utility(reading)
-    legend, panels = sections.curves(reading)
+    legend, curves = panels.curves(reading)
     used = dict.fromkeys(name for family in (*reading.tested, "utility") for name in reading.measures(family))
     return {
         "title": str(reading.results.title),
         "facts": _facts(reading),
         "verdict": verdict,
         "findings": findings,
-        "plane": sections.plane(reading),
+        "plane": panels.plane(reading),
         "attacks": reading.attacks,
         "families": sections.families(reading.attacks),
         "heat": sections.heat_map(reading),
         "utility_headings": headings,
         "utility": utility,
         "legend": legend,
-        "panels": panels,
-        "sheets": sections.reconstructions(reading),
-        "records": sections.records(reading),
+        "panels": curves,
+        "sheets": panels.reconstructions(reading),
+        "records": panels.records(reading),
         "changes": sections.changes(reading),
         "baseline": reading.baseline,
         "numbers": sections.numbers(reading),
-        "threats": sections.threats(reading),
-        "defenses": sections.defenses(reading),
-        "record": sections.flat({k: v for k, v in reading.record.items() if k != "class_names"}),
+        "threats": methods.threats(reading),
+        "defenses": methods.defenses(reading),
+        "record": methods.flat({k: v for k, v in reading.record.items() if k != "class_names"}),
         "config": (reading.results.folder / "config.yaml").read_text(encoding="utf-8"),
         "glossary": [wording(name) for name in used],
         "levels": (0, 0.05, 0.25, 0.5, 1),
@@ -92,7 +93,7 @@ def _facts(reading: Reading) -> list[str]:
         f"{models} models a training" if models else "",
         f"{len(seeds)} seed{'s' * (len(seeds) != 1)}" if seeds else "",
     ]
-    size = f"{len(reading.defenses)} defenses × {len(reading.attacks)} attacks"
+    size = f"{len(reading.defenses)} defenses by {len(reading.attacks)} attacks"
     return [text for text in (*named, *counts, size) if text]
 
 
@@ -105,7 +106,7 @@ def _raw(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) -> d
             "table": reading.table.to_dict("records"),
             "changes_of_advantage": [
                 {"defense": defense, "attack": attack, **made.estimate._asdict(), "paired": made.paired, "p_holm": p}
-                for (defense, attack), (made, p) in sections.adjusted(reading).items()
+                for (defense, attack), (made, p) in adjusted(reading).items()
             ],
             "record": reading.record,
             "config": reading.config,

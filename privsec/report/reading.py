@@ -66,7 +66,7 @@ class Reading:
             table[name] = (table[name] if name in table else pd.Series("", table.index)).fillna("").astype(str)
         table["seed"] = table["seed"].astype(str)
         for name in ("value", "low", "high"):
-            table[name] = pd.to_numeric(table[name]).astype(float)
+            table[name] = table[name].astype(float)
         return table
 
     @cached_property
@@ -188,7 +188,7 @@ class Reading:
         return next(iter(self.advantages(defense, family).items()), None)
 
     def blanks(self, status: str) -> tuple[tuple[str, str, str], ...]:
-        """(defense, attack, reason) of every pair whose advantage is missing with this status, or missing for some seed."""
+        """(defense, attack, reason) of every pair with this status, for some seed at least."""
         found = []
         for defense in self.defenses:
             for column in self.attacks:

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from privsec.core.estimate import Estimate
 from privsec.report.changes import change, worst_change
-from privsec.report.wording import full, interval, number
-from privsec.report.reading import Column, Entry, Reading
+from privsec.report.reading import FAMILIES, Column, Entry, Reading
+from privsec.report.wording import count, full, interval, number
 
 State = Literal["leak", "held", "unmeasured"]
 
@@ -44,91 +44,101 @@ def judge(reading: Reading) -> Verdict:
     pairs = [reading.entry(d, c.label, "advantage") for d in reading.defenses for c in reading.attacks]
     measured = sum(entry.resolved for entry in pairs)
     gaps = [f"{sum(e.status == s for e in pairs)} {words}" for s, words in _GAPS if any(e.status == s for e in pairs)]
-    untested = 6 - len(reading.tested)
-    note = "; ".join([*gaps, f"{untested} of 6 kinds of attack not tested"] if untested else gaps)
-    count = Key("Cells with a figure", f"{measured} of {len(pairs)}", "", note)
+    untested = sum(family not in reading.tested for family in FAMILIES)
+    note = "; ".join([*gaps, f"{untested} of {len(FAMILIES)} kinds of attack not tested"] if untested else gaps)
+    coverage = Key("Cells with a figure", f"{measured} of {len(pairs)}", "", note)
 
     if not measured:
         what = f"none of its {len(pairs)} cells has a figure" if pairs else "it holds no attack"
         silence = "That says nothing about how safe the model is; the reasons stand in the tables below."
-        return Verdict("unmeasured", f"This run measured no leakage: {what}.", (silence,), None, (count,))
+        return Verdict("unmeasured", f"This run measured no leakage: {what}.", (silence,), None, (coverage,))
 
     protected = [d for d in reading.defenses if d != reading.baseline and reading.worst(d)]
-    best = _preferred(reading, protected)
     worst = reading.worst(reading.baseline) if reading.baseline else None
     if worst is None:
-        assert best is not None
-        column, entry = _worst(reading, best)
-        headline = (
-            f"The undefended model was not measured, so what the defenses buy is unknown. Under {best}, the best of "
-            f"{len(protected)}, the strongest attack ({column.label}) reaches advantage {full(entry.known, 'advantage')}."
-        )
-        keys = (_advantage_key(f"Worst leak under {best}", column, entry), count)
-        return Verdict("leak" if entry.known.low > 0 else "held", headline, (), best, keys)
+        return _undefended_unknown(reading, protected, coverage)
 
+    changes = {d: worst_change(reading, d) for d in protected}
+    helpful = [d for d, made in changes.items() if made and made.estimate.high < 0]
+    best = _preferred(reading, helpful) or _preferred(reading, protected)
     keys = [_advantage_key("Worst leak without a defense", *worst)]
     if best is not None:
         keys.append(_advantage_key(f"Left under {best}", *_worst(reading, best)))
         if cost := _cost(reading, best):
-            keys.append(
-                Key(
-                    f"Test accuracy, change under {best}",
-                    _points(cost.value),
-                    _points_interval(cost),
-                    f"points, n = {cost.n:,}",
-                )
-            )
+            small = f"points under {best}, {count(cost)}"
+            keys.append(Key("Change of test accuracy", _points(cost.value), _points_interval(cost), small))
     state: State = "leak" if worst[1].known.low > 0 else "held"
-    return Verdict(state, _headline(reading, *worst), tuple(_defended(reading, protected)), best, (*keys, count))
+    sentences = _defended(reading, protected, helpful) if state == "leak" else []
+    return Verdict(state, _headline(reading, *worst), tuple(sentences), best, (*keys, coverage))
 
 
 _GAPS = (("failed", "failed"), ("not_applicable", "not applicable"))
+
+
+def _undefended_unknown(reading: Reading, protected: list[str], coverage: Key) -> Verdict:
+    best = _preferred(reading, protected)
+    assert best is not None
+    leakiest = max(protected, key=lambda d: _worst(reading, d)[1].known.value)
+    (column, entry), (_, least) = _worst(reading, leakiest), _worst(reading, best)
+    headline = (
+        f"The undefended model was not measured, so what the defenses buy is unknown. The largest leak is "
+        f"{column.label} on {leakiest}, advantage {full(entry.known, 'advantage')}"
+    )
+    headline += f"; {best} leaves {full(least.known, 'advantage')}." if best != leakiest else "."
+    state: State = "leak" if any(_worst(reading, d)[1].known.low > 0 for d in protected) else "held"
+    return Verdict(state, headline, (), best, (_advantage_key(f"Worst leak under {leakiest}", column, entry), coverage))
 
 
 def _headline(reading: Reading, column: Column, entry: Entry) -> str:
     advantage = full(entry.known, "advantage")
     if entry.known.low <= 0:
         return (
-            f"Without a defense, no attack of this run did measurably better than chance: the strongest, {column.label}, "
-            f"reached advantage {advantage}. That speaks for these attacks, not for every attack."
+            f"Without a defense, no attack of this run did measurably better than chance: the strongest, "
+            f"{column.label}, reached advantage {advantage}. That speaks for these attacks, not for every attack."
         )
     rate = reading.entry(reading.baseline or "", column.label, "tpr_at_1pct_fpr")
     if column.family == "membership" and rate.resolved:
         share = f"{number(rate.known.value, 'share')} {interval(rate.known, 'share')}"
         return (
-            f"Without a defense the model gives its training records away: {column.label} names {share} of them while "
-            f"wrongly accusing 1% of the others (advantage {advantage})."
+            f"Without a defense the model gives its training records away: {column.label} names {share} of them "
+            f"while wrongly accusing 1% of the others (advantage {advantage})."
         )
     does = {"membership": "recognizes training records", "inversion": "rebuilds what training data look like"}
-    return f"Without a defense the model leaks: {column.label} {does.get(column.family, 'succeeds')} with advantage {advantage}."
+    what = does.get(column.family, "succeeds")
+    return f"Without a defense the model leaks: {column.label} {what} with advantage {advantage}."
 
 
-def _defended(reading: Reading, protected: list[str]) -> list[str]:
+def _defended(reading: Reading, protected: list[str], helpful: list[str]) -> list[str]:
     """What the defenses buy and cost; a change counts only where its interval excludes zero."""
     if not protected:
         return ["No defense was measured in this run, so it cannot say what would help."]
-    changes = {d: worst_change(reading, d) for d in protected}
-    helpful = [d for d, made in changes.items() if made and made.estimate.high < 0]
     best = _preferred(reading, helpful)
     if best is None:
         return [f"None of the defenses measured ({', '.join(protected)}) lowers the worst leak measurably."]
     column, entry = _worst(reading, best)
     left = "within noise of chance" if entry.known.low <= 0 else "still above chance"
     sentences = [
-        f"{best} buys most: the strongest attack left ({column.label}) has advantage {full(entry.known, 'advantage')}, "
-        f"{left}. {_price(_cost(reading, best))}"
+        f"{best} buys most: the strongest attack left ({column.label}) has advantage "
+        f"{full(entry.known, 'advantage')}, {left}. {_price(_cost(reading, best))}"
     ]
     sentences += _reservations(reading, best)
-    free = [d for d in helpful if (cost := _cost(reading, d)) and cost.high >= 0]
-    cheap = _preferred(reading, free)
-    if cheap is not None and best not in free:
-        column, entry = _worst(reading, cheap)
-        sentences.append(
-            f"Among the defenses that cost no measurable accuracy, {cheap} helps most: {column.label} is left with "
-            f"advantage {full(entry.known, 'advantage')}."
-        )
-        sentences += _reservations(reading, cheap)
+    others = (
+        ("Of the defenses measured against every attack", [d for d in helpful if not _reservations(reading, d)]),
+        ("Of the defenses that cost no measurable accuracy", [d for d in helpful if _free(_cost(reading, d))]),
+    )
+    for which, candidates in others:
+        second = _preferred(reading, candidates)
+        if second is not None and best not in candidates:
+            column, entry = _worst(reading, second)
+            sentences.append(
+                f"{which}, {second} helps most: {column.label} is left with advantage "
+                f"{full(entry.known, 'advantage')}. {_price(_cost(reading, second))}"
+            )
     return sentences
+
+
+def _free(cost: Estimate | None) -> bool:
+    return cost is not None and cost.high >= 0
 
 
 def _reservations(reading: Reading, defense: str) -> list[str]:
@@ -149,7 +159,7 @@ def _reservations(reading: Reading, defense: str) -> list[str]:
 def _price(cost: Estimate | None) -> str:
     if cost is None:
         return "What it costs in accuracy was not measured."
-    change_ = f"{_points(cost.value)} points {_points_interval(cost)}, n = {cost.n:,}"
+    change_ = f"{_points(cost.value)} points {_points_interval(cost)}, {count(cost)}"
     if cost.high < 0:
         return f"It costs test accuracy: {change_}."
     return f"It {'raises test accuracy' if cost.low > 0 else 'costs no measurable test accuracy'}: {change_}."
@@ -191,7 +201,7 @@ def _cost(reading: Reading, defense: str) -> Estimate | None:
 
 def _advantage_key(title: str, column: Column, entry: Entry) -> Key:
     known = entry.known
-    return Key(title, number(known.value), interval(known), f"advantage of {column.label}, n = {known.n:,}")
+    return Key(title, number(known.value), interval(known), f"advantage of {column.label}, {count(known)}")
 
 
 def _points(value: float) -> str:

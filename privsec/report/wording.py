@@ -25,9 +25,9 @@ _WORDINGS = {
     "advantage": Wording(
         "advantage",
         "two",
-        "the one figure that different kinds of attacks share: (s - s0) / (1 - s0), where s is the attacker's success and s0 "
-        "the success of the best attacker who never met the model. 0 is no better than that one, 1 is complete success, and "
-        "it is not cut off at 0, so noise shows. For membership, s is the TPR at 1% FPR",
+        "the one figure that different kinds of attacks share: (s - s0) / (1 - s0), where s is the attacker's success "
+        "and s0 the success of the best attacker who never met the model. 0 is no better than that one, 1 is complete "
+        "success, and it is not cut off at 0, so noise shows. For membership, s is the TPR at 1% FPR",
     ),
     "tpr_at_1pct_fpr": Wording("TPR at 1% FPR", "share"),
     "tpr_at_0.1pct_fpr": Wording("TPR at 0.1% FPR", "share"),
@@ -46,8 +46,8 @@ _WORDINGS = {
     "epsilon_claimed": Wording(
         "claimed epsilon",
         "two",
-        "the differential-privacy guarantee that the accountant proves for the training procedure; smaller is stronger. "
-        "Not a measurement",
+        "the differential-privacy guarantee that the accountant proves for the training procedure; smaller is "
+        "stronger. Not a measurement",
     ),
 }
 
@@ -71,24 +71,31 @@ def number(value: float, style: Style = "two", sign: bool = False) -> str:
         return "n/a"
     digits = {"share": 1, "two": 2, "three": 3}[style]
     rounded = round(value * (100 if style == "share" else 1), digits) + 0.0
-    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}{'%' * (style == 'share')}".replace("-", "−")
+    return f"{rounded:{'+' if sign and rounded else ''}.{digits}f}{'%' * (style == 'share')}".replace(
+        "-", "\N{MINUS SIGN}"
+    )
 
 
 def interval(estimate: Estimate, style: Style = "two", sign: bool = False) -> str:
-    """The 95% interval as text.
+    r"""The 95% interval as text that no line break tears apart.
 
     >>> interval(Estimate(0.6, 0.55, 0.651, 64), "share")
-    '[55.0, 65.1]'
+    '[55.0,\xa065.1]'
     """
     low, high = (number(end, style, sign).removesuffix("%") for end in (estimate.low, estimate.high))
-    return f"[{low}, {high}]"
+    return f"[{low},\N{NO-BREAK SPACE}{high}]"
+
+
+def count(estimate: Estimate) -> str:
+    """N as text that no line break tears apart."""
+    return f"n = {estimate.n:,}".replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def full(estimate: Estimate, name: str) -> str:
-    """Value, interval and n in one line of prose.
+    r"""Value, interval and n in one line of prose.
 
     >>> full(Estimate(0.6, 0.55, 0.65, 64), "advantage")
-    '0.60 [0.55, 0.65], n = 64'
+    '0.60 [0.55,\xa00.65], n\xa0=\xa064'
     """
     style = wording(name).style
-    return f"{number(estimate.value, style)} {interval(estimate, style)}, n = {estimate.n:,}"
+    return f"{number(estimate.value, style)} {interval(estimate, style)}, {count(estimate)}"

@@ -139,7 +139,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         values = _READERS[path.suffix.lower()](text)
     except (yaml.YAMLError, tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"{path}: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path}: {_where(error)}") from None
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: a config is a mapping with `title`, `data`, `attacks`; got {type(values).__name__}")
     return values
@@ -150,11 +150,21 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         """The mapping of `node`."""
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        for (key, _), name in zip(node.value, keys, strict=True):
-            if keys.count(name) > 1:
+        seen = set()
+        for key, _ in node.value:
+            name = str(self.construct_object(key, deep=True))  # type: ignore[no-untyped-call]
+            if name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {name!r} is given twice", key.start_mark)
+            seen.add(name)
         return super().construct_mapping(node, deep)
+
+
+def _where(error: Exception) -> str:
+    """A parser's complaint in one line, with its place in the file."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark:
+        mark, problem = error.problem_mark, f"{error.context or ''} {error.problem or ''}".strip()
+        return f"line {mark.line + 1}, column {mark.column + 1}: {problem}"
+    return " ".join(str(error).split())
 
 
 _READERS = {
@@ -173,7 +183,7 @@ def _set(values: dict[str, Any], override: str) -> dict[str, Any]:
     try:
         value = yaml.load(text, _Loader)  # noqa: S506
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override!r}: the value is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"--set {override!r}: the value is not YAML: {_where(error)}") from None
     values = json.loads(json.dumps(values))
     here: Any = values
     try:

@@ -89,7 +89,6 @@ class World:
 
     def knowledge(self, attack: Attack, bank: Target) -> Knowledge:
         """What this attack gets to know: the parts it asks for, every model's references without itself and its twin."""
-        models = np.arange(len(self.member))
         shares = "references" in attack.requires
         return Knowledge(
             num_classes=self.dataset.num_classes,
@@ -97,7 +96,7 @@ class World:
             population=self.population,
             references=bank if shares else None,
             included=self.member if shares else None,
-            usable=models[:, None] // 2 != models // 2 if shares else None,
+            usable=self.splits.usable if shares else None,
             box=self.box,
         )
 

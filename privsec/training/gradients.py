@@ -17,9 +17,7 @@ def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
     return optax.losses.softmax_cross_entropy(logits, y)
 
 
-def mean_gradient(
-    model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array
-) -> Params:
+def mean_gradient(model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
     """The gradient of the mean loss over the batch's real records."""
     del rates, key
 
@@ -34,8 +32,12 @@ def mean_gradient(
 class PrivateGradient:
     """DP-SGD's gradient: (sum of clipped per-example gradients + N(0, (sigma C)^2)) / expected batch size.
 
-    Microbatches are summed in a loop that ends after the last real record, so padding for the Poisson tail costs
-    nothing. Rates: `clip_norm` C, `noise_multiplier` sigma.
+    Microbatches are summed in a loop that ends after the last record of positive weight, wherever that stands, so
+    padding for the Poisson tail costs nothing. Rates: `clip_norm` C, `noise_multiplier` sigma.
+
+    Attributes:
+        expected_batch: sampling rate times records, not the size drawn: that one is private too.
+        microbatch: records of one backward pass; bounds the memory, changes no more than rounding.
 
     References: Abadi et al. 2016, arXiv 1607.00133.
     """
@@ -43,14 +45,11 @@ class PrivateGradient:
     expected_batch: float
     microbatch: int = 64
 
-    def __call__(
-        self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array
-    ) -> Params:
+    def __call__(self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
         """The private gradient, shaped like `params`."""
         clip_norm, sigma = rates["clip_norm"], rates["noise_multiplier"]
         size = min(self.microbatch, batch.weight.shape[0])
-        padding = -batch.weight.shape[0] % size
-        batch = jax.tree.map(lambda leaf: jnp.pad(leaf, ((0, padding), *((0, 0),) * (leaf.ndim - 1))), batch)
+        batch = clip.padded(batch, size)
 
         def add(i: jax.Array, total: Params) -> Params:
             part = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, i * size, size), batch)
@@ -73,13 +72,16 @@ class AdversarialGradient:
     steps: int = 5
     norm: ascend.Norm = "linf"
 
-    def __call__(
-        self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array
-    ) -> Params:
+    def __call__(self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
         """The adversarial gradient, shaped like `params`."""
         attack_key, key = jax.random.split(key)
         worst = ascend.pgd(
-            lambda x: loss(model.apply(params, x), batch.y), batch.x, attack_key, self.radius, self.steps, norm=self.norm
+            lambda x: loss(model.apply(params, x), batch.y),
+            batch.x,
+            attack_key,
+            self.radius,
+            self.steps,
+            norm=self.norm,
         )
         return mean_gradient(model, loss, params, batch._replace(x=worst), rates, key)
 

@@ -50,9 +50,16 @@ def train(
         model: the architecture.
         recipe: how to train it, defenses included.
         data: N candidate records.
-        include_row: bool [N].
+        include_row: bool [N], true for exactly `recipe.records` of them.
         key: consumed here: initialization, batches, noise.
-        holdout: records that early stopping may look at; needed when `recipe.patience` is set.
+        holdout: records that early stopping may look at (the first `HOLDOUT`); needed when `recipe.patience` is set.
+
+    Returns:
+        Trained, on the device.
+
+    Raises:
+        ValueError: `include_row` names another number of records than the recipe is for, or early stopping has no
+            holdout to look at.
     """
     return compiled(model, recipe)(arguments(recipe, data, include_row, key, holdout))
 
@@ -64,7 +71,8 @@ def arguments(
     if recipe.patience is not None and (holdout is None or not holdout.size):
         raise ValueError("early stopping looks at holdout records, and there are none")
     if int(np.sum(include_row)) != recipe.records:
-        raise ValueError(f"the recipe is for {recipe.records} records, and include_row names {int(np.sum(include_row))}")
+        named = int(np.sum(include_row))
+        raise ValueError(f"the recipe is for {recipe.records} records, and include_row names {named}")
     schedule = recipe.sampling.draw(generator(derive(key, "batches")), np.asarray(include_row))
     watched = None
     if recipe.patience is not None and holdout is not None:
@@ -72,7 +80,7 @@ def arguments(
     return Arguments(data.x, data.y, schedule, dict(recipe.rates), derive(key, "training"), watched)
 
 
-def compiled(model: Model, recipe: Recipe):  # noqa: ANN201 - jax has no public type for a jitted function
+def compiled(model: Model, recipe: Recipe):
     """The program Arguments -> Trained; Recipes that differ only in rates share one."""
     return _compiled(model, recipe.program)
 
@@ -86,46 +94,45 @@ def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
     optimizer = recipe.optimizer(given.rates)
     init_key, step_key = jax.random.split(given.key)
     params = model.init(init_key)
-    per_epoch = -(-recipe.records // recipe.batch_size)
-    epochs = given.schedule.index.shape[0] // per_epoch
-    schedule = jax.tree.map(lambda a: jnp.reshape(a, (epochs, per_epoch, *a.shape[1:])), given.schedule)
 
     def step(state, inputs):
         params, opt_state = state
         number, (index, weight) = inputs
         key = jax.random.fold_in(step_key, number)
-        y = jax.nn.one_hot(given.y[index], model.num_classes)
-        batch = Batch(given.x[index], y, weight)
+        y = jax.nn.one_hot(jnp.asarray(given.y)[index], model.num_classes)
+        batch = Batch(jnp.asarray(given.x)[index], y, weight)
         for position, transform in enumerate(recipe.transforms):
             batch = transform(batch, given.rates, jax.random.fold_in(key, position))
         gradient = recipe.gradient(model, recipe.loss, params, batch, given.rates, jax.random.fold_in(key, 1 << 16))
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         return (jax.tree.map(jnp.add, params, updates), opt_state), None
 
-    def epoch(state, inputs):
-        return jax.lax.scan(step, state, inputs)[0]
-
-    numbers = jnp.arange(epochs * per_epoch).reshape(epochs, per_epoch)
     start = (params, optimizer.init(params))
+    steps = given.schedule.index.shape[0]
+    inputs = (jnp.arange(steps), given.schedule)
+    per_epoch = -(-recipe.records // recipe.batch_size)
     if recipe.patience is None:
-        (params, _), _ = jax.lax.scan(lambda state, inputs: (epoch(state, inputs), None), start, (numbers, schedule))
-        return Trained(params, jnp.zeros(0), jnp.asarray(epochs))
-    return _train_until_stale(model, recipe, given, epoch, start, (numbers, schedule))
+        (params, _), _ = jax.lax.scan(step, start, inputs)
+        return Trained(params, jnp.zeros(0), jnp.asarray(-(-steps // per_epoch)))
+    epochs = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, per_epoch, *leaf.shape[1:])), inputs)
+    return _train_until_stale(model, recipe, given, step, start, epochs)
 
 
-def _train_until_stale(model: Model, recipe: Recipe, given: Arguments, epoch, start, inputs) -> Trained:
+def _train_until_stale(model: Model, recipe: Recipe, given: Arguments, step, start, epochs) -> Trained:
     """Keeps the parameters of the best holdout loss; no work is done once `patience` epochs brought no better one."""
     watched, patience = given.holdout, recipe.patience
     assert watched is not None and patience is not None  # `arguments` made sure
 
     def holdout_loss(params: Params) -> jax.Array:
-        return jnp.mean(recipe.loss(model.apply(params, watched.x), jax.nn.one_hot(watched.y, model.num_classes)))
+        return jnp.mean(
+            recipe.loss(model.apply(params, jnp.asarray(watched.x)), jax.nn.one_hot(watched.y, model.num_classes))
+        )
 
     def watch(carry, inputs):
         state, best, best_loss, stale, ran = carry
 
         def go_on(_):
-            after = epoch(state, inputs)
+            after, _ = jax.lax.scan(step, state, inputs)
             loss = holdout_loss(after[0])
             better = loss < best_loss
             kept = jax.tree.map(lambda new, old: jnp.where(better, new, old), after[0], best)
@@ -134,5 +141,5 @@ def _train_until_stale(model: Model, recipe: Recipe, given: Arguments, epoch, st
         return jax.lax.cond(stale >= patience, lambda _: (carry, jnp.asarray(jnp.inf)), go_on, None)
 
     carry = (start, start[0], jnp.asarray(jnp.inf), jnp.asarray(0), jnp.asarray(0))
-    (_, best, _, _, ran), losses = jax.lax.scan(watch, carry, inputs)
+    (_, best, _, _, ran), losses = jax.lax.scan(watch, carry, epochs)
     return Trained(best, losses, ran)

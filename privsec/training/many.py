@@ -43,12 +43,20 @@ def train_many(
     of them are asked for. Growing a population keeps the models it had.
 
     Args:
-        include: bool [M, N].
+        model: the architecture.
+        recipe: how to train it, defenses included.
+        data: N candidate records, shared by all models.
+        include: bool [M, N], `recipe.records` true in each row.
+        key: the population's key; model m's own is derived from it by m.
         models: which m to train; all where None.
+        holdout: records that early stopping may look at.
         placement: where the models run; chosen by the device where None.
 
     Yields:
         (m, Trained) with host arrays, in the order in which they finish.
+
+    Raises:
+        ValueError: as `loop.train` does.
     """
     wanted = list(range(len(include))) if models is None else list(models)
     shared = Examples(jnp.asarray(data.x), jnp.asarray(data.y))

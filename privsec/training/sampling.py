@@ -9,6 +9,9 @@ import numpy as np
 
 from privsec.core.recipe import Schedule
 
+OVERFLOW = 1e-14
+"""Largest probability with which a Poisson batch may outgrow its padding."""
+
 
 @dataclass(frozen=True)
 class Shuffled:
@@ -31,8 +34,8 @@ class Shuffled:
 class Poisson:
     """Every step includes each record by an independent coin of probability `rate`, as the accountant assumes.
 
-    Batches are padded to the expected size plus eight standard deviations. A larger draw (probability below 1e-14 a
-    step) raises: dropping records would void the accounting.
+    Batches are padded to a width that a draw exceeds with probability below `OVERFLOW` a step. A larger draw raises:
+    dropping records would void the accounting.
     """
 
     steps: int
@@ -41,13 +44,19 @@ class Poisson:
 
     @property
     def width(self) -> int:
-        """Padded batch size, a multiple of 8."""
-        mean = self.rate * self.records
-        widest = mean + 8 * math.sqrt(mean * (1 - self.rate)) + 1
-        return min(math.ceil(widest / 8) * 8, max(8, math.ceil(self.records / 8) * 8))
+        """Padded batch size, a multiple of 8: the mean plus Bernstein's bound on the deviation, or all records."""
+        mean, nats = self.rate * self.records, -math.log(OVERFLOW)
+        deviation = nats / 3 + math.sqrt((nats / 3) ** 2 + 2 * nats * mean * (1 - self.rate))
+        return math.ceil(min(mean + deviation, self.records) / 8) * 8
 
     def draw(self, rng: np.random.Generator, include_row: np.ndarray) -> Schedule:
-        """int32 [steps, width]; a step's real records come first."""
+        """int32 [steps, width]; a step's real records come first.
+
+        The size of each sample is drawn, then that many records without replacement: the same law as a coin each.
+
+        Raises:
+            RuntimeError: a batch outgrew its padding.
+        """
         members = np.flatnonzero(include_row).astype(np.int32)
         counts = rng.binomial(members.size, self.rate, size=self.steps)
         if counts.max(initial=0) > self.width:

@@ -21,7 +21,7 @@ class Training(Spec):
 
     optimizer: Literal["sgd", "adam"] = "adam"
     """Plain or momentum SGD, or Adam."""
-    learning_rate: float = Field(default=1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
     """Step size at the start."""
     schedule: Literal["constant", "cosine"] = "constant"
     """How the step size goes on: unchanged, or down to zero along a half cosine."""

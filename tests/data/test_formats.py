@@ -128,7 +128,7 @@ def test_members_of_a_folder_and_of_an_archive_are_the_same(tmp_path: Path):
     folder.mkdir(parents=True)
     (folder / "feats").write_bytes(b"0,1\n1,1\n")
     (folder / "labels").write_bytes(b"1\n2\n")
-    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+    with tarfile.open(tmp_path / "a.tgz", "w:gz", compresslevel=1) as archive:
         archive.add(tmp_path / "texas", "./texas")
     for path in (tmp_path / "texas", tmp_path / "a.tgz", folder):
         with formats.members(path, ("100/feats", "100/labels")) as streams:
@@ -143,7 +143,7 @@ def test_members_of_a_folder_and_of_an_archive_are_the_same(tmp_path: Path):
 
 
 def test_broken_archives_say_so(tmp_path: Path):
-    with tarfile.open(tmp_path / "a.tgz", "w:gz") as archive:
+    with tarfile.open(tmp_path / "a.tgz", "w:gz", compresslevel=1) as archive:
         info = tarfile.TarInfo("data")
         info.size = 10_000
         archive.addfile(info, io.BytesIO(np.random.default_rng(0).bytes(10_000)))

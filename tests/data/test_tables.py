@@ -130,6 +130,6 @@ def test_repeated_names_empty_tables_and_infinities_are_refused(tmp_path: Path):
 
 def test_a_typo_in_the_spec_names_the_nearest_key():
     with pytest.raises(SpecError, match="Did you mean 'sensitive'"):
-        Csv(path="a.csv", target="y", sensitiv=("sex",))
+        Csv(path="a.csv", target="y", sensitives=("sex",))
     with pytest.raises(SpecError, match="target: is required"):
         Csv(path="a.csv")

@@ -49,6 +49,7 @@ def test_a_good_data_set_passes_unchanged():
         ({"box": (0.0, 20.0)}, "State one or the other"),
         ({"num_classes": 1}, "at least two"),
         ({"num_classes": 2}, r"label 2 of record 2 is outside 0\.\.1.*from 0"),
+        ({"num_classes": 2**31 - 1}, "2147483647 classes for 6 records.*identifiers"),
         ({"y": GOOD.y - 1}, "label -1 of record 0 is outside"),
         ({"num_classes": 4}, "class 3 has 0.*number the classes without gaps"),
         ({"y": np.array([0, 1, 2, 0, 1, 1], np.int32)}, "at least 2 records, but class 2 has 1.*merge or drop"),
@@ -76,6 +77,8 @@ def test_labels_become_int32():
     [
         ([0, 1.5, 2.5], r"label 1\.5 of record 1 is not a whole number \(2 such labels\)"),
         ([0, np.nan], "label nan of record 1"),
+        ([0, 2**40], "labels run from 0 to 1099511627776; are they classes"),
+        ([0, 1e300], "are they classes"),
         (["cat", "dog"], "Number the classes"),
         ([[0, 1], [1, 0]], r"shape \(2, 2\); wanted one integer a record"),
     ],
@@ -91,5 +94,6 @@ def test_byte_images_are_scaled_and_byte_tables_are_not():
     assert image.dtype == table.dtype == np.float32
     assert (image == 1).all()
     assert (table == 255).all()
+    assert np.isinf(as_features(np.array([[1e300]]), "mine")).all()  # reported by check
     with pytest.raises(DataError, match="not numbers"):
         as_features(np.array([["a"]]), "mine")

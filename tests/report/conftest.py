@@ -15,8 +15,9 @@ import yaml
 from privsec.core.estimate import Estimate
 from privsec.runner.results import CellResult, Results
 
-COLUMNS = "data, net, defense, family, attack, access, measure, value, low, high, n, unit, direction, seed, status, reason".split(
-    ", "
+COLUMNS = (
+    *("data", "net", "defense", "family", "attack", "access", "measure"),
+    *("value", "low", "high", "n", "unit", "direction", "seed", "status", "reason"),
 )
 
 CONFIG: dict[str, Any] = {
@@ -261,3 +262,13 @@ def full_run(tmp_path_factory: pytest.TempPathFactory) -> Results:
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path / "run")
+
+
+@pytest.fixture(name="build", scope="session")
+def _build():
+    return build
+
+
+@pytest.fixture
+def folder_class() -> type[Folder]:
+    return Folder

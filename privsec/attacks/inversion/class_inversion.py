@@ -50,7 +50,7 @@ class ClassInversion(Attack):
     confidence (one query a record); or at the middle of the box, as always where there is no population."""
     steps: int = Field(default=300, ge=1)
     """The most steps a reconstruction may take."""
-    learning_rate: float = Field(default=0.01, gt=0)
+    learning_rate: float = Field(default=0.005, gt=0)
     """Size of a step, as a share of the width of the data's box."""
     optimizer: Literal["adam", "momentum", "sign"] = "adam"
     """How a gradient becomes a step: Adam, heavy ball with decay 0.9, or the sign of the heavy ball's memory."""

@@ -1,1 +1,1 @@
-"""Was this record in the training set?"""
+"""Attacks that ask whether a record was in the training set."""

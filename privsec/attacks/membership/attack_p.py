@@ -1,4 +1,4 @@
-"""Attack P: how few records that the target never saw have a lower loss than this one?
+"""Attack P: how few records that the target never saw have a lower loss than this one.
 
 References:
     Ye et al. 2022, "Enhanced membership inference attacks against machine learning models", arXiv 2111.09679, Attack P.
@@ -43,7 +43,7 @@ class AttackP(Attack):
 
 
 def outdone_population(phi: np.ndarray, population: np.ndarray) -> np.ndarray:
-    """The share of population records whose loss is higher than the candidate's, equal shares ordered by the loss itself.
+    """The share of population records whose loss is higher than the candidate's; equal shares in order of loss.
 
     The logit of the true class's probability stands for the loss: it falls as the loss rises.
 

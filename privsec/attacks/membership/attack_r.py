@@ -1,4 +1,4 @@
-"""Attack R: on how many models that never saw the record is its loss higher than on the target?
+"""Attack R: on how many models that never saw the record its loss is higher than on the target.
 
 References:
     Ye et al. 2022, "Enhanced membership inference attacks against machine learning models", arXiv 2111.09679, Attack R.

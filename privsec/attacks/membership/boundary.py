@@ -38,7 +38,7 @@ class Boundary(Attack):
     """
 
     name: Literal["boundary"] = "boundary"
-    records: int = Field(default=200, ge=2)
+    records: int = Field(default=256, ge=2)
     """Candidates attacked, drawn at random; the others get no score."""
     queries: int = Field(default=1000, ge=50)
     """The most queries spent on one candidate."""
@@ -52,7 +52,7 @@ class Boundary(Attack):
 
     def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
         if knowledge.box is None:
-            raise NotApplicable("the smallest and largest feature values are not known: the attack walks inside that box")
+            raise NotApplicable("the box of feature values is not known, and the attack walks inside it")
         candidates = shadows.candidates_of(knowledge)
         draw = keys.generator(keys.derive(key, "records"))
         rows = np.sort(draw.choice(candidates.size, min(self.records, candidates.size), replace=False))
@@ -90,7 +90,7 @@ def plan_of(queries: int, directions: int, features: int) -> Plan:
     """As many iterations as `queries` pay for in the worst case.
 
     >>> plan_of(queries=500, directions=50, features=64)
-    Plan(blocks=(2, 3, 4), bisections=9)
+    Plan(blocks=(2, 3, 4, 4), bisections=9)
     """
     bisections = min(max(math.ceil(1.5 * math.log2(features)), 8), 24)  # down to d^(-3/2) of the segment
     spent, blocks = 1 + bisections, []
@@ -144,7 +144,8 @@ def distances(target: Target, x: Array, y: Array, low: Array, high: Array, key: 
         """Unit vectors [R, D] toward the wrong side: the mean of (phi - mean phi) u over random directions u."""
 
         def ask(block: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            u = jax.random.normal(jax.random.fold_in(key, block), (count, BLOCK, features))
+            # All records share the directions: each estimate is as good, and drawing them would cost more than asking.
+            u = jax.random.normal(jax.random.fold_in(key, block), (BLOCK, features))
             u = u / jnp.linalg.norm(u, axis=-1, keepdims=True)
             points = jnp.clip(at[:, None] + radius[:, None, None] * u, low, high)
             u = (points - at[:, None]) / jnp.maximum(radius, 1e-12)[:, None, None]
@@ -154,7 +155,7 @@ def distances(target: Target, x: Array, y: Array, low: Array, high: Array, key: 
         zero = jnp.zeros((count, features))
         signed, plain, phi = jax.lax.fori_loop(0, blocks, ask, (zero, zero, jnp.zeros(count)))
         mean = (phi / (blocks * BLOCK))[:, None]
-        toward = jnp.where(jnp.abs(mean) == 1.0, signed, signed - mean * plain)  # one-sided answers carry only their sum
+        toward = jnp.where(jnp.abs(mean) == 1.0, signed, signed - mean * plain)  # one-sided: only the sum tells
         return toward / jnp.maximum(jnp.linalg.norm(toward, axis=-1, keepdims=True), 1e-12)
 
     def jump(at: jax.Array, toward: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -170,7 +171,7 @@ def distances(target: Target, x: Array, y: Array, low: Array, high: Array, key: 
         point, _, _, spent = jax.lax.fori_loop(0, HALVINGS, attempt, state)
         return point, spent
 
-    def iterate(state: tuple[jax.Array, ...], planned: tuple[jax.Array, jax.Array]) -> tuple[tuple[jax.Array, ...], None]:
+    def iterate(state: tuple[jax.Array, ...], planned: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], None]:
         at, best, spent = state
         t, blocks = planned
         distance = jnp.linalg.norm(at - x, axis=-1)
@@ -178,11 +179,8 @@ def distances(target: Target, x: Array, y: Array, low: Array, high: Array, key: 
         toward = gradient(at, radius, blocks, jax.random.fold_in(key, t))
         point, tried = jump(at, toward, distance / jnp.sqrt(t))
         at = to_boundary(point)
-        return (
-            at,
-            jnp.minimum(best, jnp.linalg.norm(at - x, axis=-1)),
-            spent + blocks * BLOCK + tried + plan.bisections,
-        ), None
+        best = jnp.minimum(best, jnp.linalg.norm(at - x, axis=-1))
+        return (at, best, spent + blocks * BLOCK + tried + plan.bisections), None
 
     predicted = target.labels(x.reshape(-1, *shape))
     starts = predicted[None, :] != y[:, None]

@@ -1,4 +1,4 @@
-"""LiRA: is the target's answer likelier under models trained with the record, or under models trained without it?
+"""LiRA: how much likelier the target's answer is under models trained with the record than under others.
 
 References:
     Carlini et al. 2022, "Membership inference attacks from first principles", arXiv 2112.03570.
@@ -24,9 +24,9 @@ Variance = Literal["pooled", "per_example", "shrunk"]
 ENOUGH = 64
 """References from which on a variance per record is better than a common one (section VI-C of the paper)."""
 FLOOR = 0.1
-"""A record's standard deviation is not taken to be less than this share of the pooled one: few values can agree by chance."""
+"""A record's standard deviation is at least this share of the pooled one: few values can agree by chance."""
 RESOLUTION = 1e-6
-"""Nor is any taken to be less than the rounding of a float32 signal."""
+"""And at least the rounding of a float32 signal."""
 
 
 class LiRA(Attack):
@@ -34,7 +34,7 @@ class LiRA(Attack):
 
     name: Literal["lira"] = "lira"
     online: bool = True
-    """Whether the attacker has references trained on the candidates. Offline is a one-sided test against OUT references."""
+    """Whether the attacker has references trained on the candidates. Offline is one-sided, against OUT ones."""
     variance: Literal["auto", "pooled", "per_example", "shrunk"] = "auto"
     """One variance for all records, one per record, or one per record drawn toward the common one. `auto` takes
     `per_example` with 64 usable references or more, else `pooled`."""
@@ -48,11 +48,14 @@ class LiRA(Attack):
 
     def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
         del key
-        seen = shadows.observe(target, knowledge, "margin", inside=2 * self.online, outside=2)  # a spread takes two values
+        # A spread takes two values.
+        seen = shadows.observe(target, knowledge, "margin", inside=2 * self.online, outside=2)
         variance = self.variance
         if variance == "auto":
             variance = "per_example" if seen.usable.sum(axis=1).min() >= ENOUGH else "pooled"
-        return MembershipScores(likelihood_ratio(*seen, online=self.online, variance=variance, prior_weight=self.prior_weight))
+        return MembershipScores(
+            likelihood_ratio(*seen, online=self.online, variance=variance, prior_weight=self.prior_weight)
+        )
 
 
 def likelihood_ratio(
@@ -67,14 +70,17 @@ def likelihood_ratio(
 ) -> np.ndarray:
     """The LiRA score of N records for T targets at once, streamed over records.
 
-    Online: log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2). Offline: (phi - mu_out) / s_out, which orders records
-    as its normal distribution function does, without running into 1.
+    Online: log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2). Offline: (phi - mu_out) / s_out, which orders
+    records as its normal distribution function does, without running into 1.
 
     Args:
         phi: [T, N], the logit of the true class's probability on the targets.
         references: [M, N], the same on the references.
         included: bool [M, N].
         usable: bool [T, M] or [1, M].
+        online: whether IN references count.
+        variance: see the fields of `LiRA`.
+        prior_weight: likewise.
 
     Returns:
         float64 [T, N].

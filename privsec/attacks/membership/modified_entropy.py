@@ -1,7 +1,7 @@
 """The modified-entropy attack: members get answers both sure and right, by the standards of their class.
 
 References:
-    Song & Mittal 2021, "Systematic evaluation of privacy risks of machine learning models", arXiv 2003.10595, equation 8.
+    Song & Mittal 2021, "Systematic evaluation of privacy risks of machine learning models", arXiv 2003.10595, eq. 8.
 """
 
 from __future__ import annotations

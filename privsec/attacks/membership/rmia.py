@@ -1,4 +1,4 @@
-"""RMIA: does the target prefer this record to a random one more than other models do?
+"""RMIA: whether the target prefers this record to a random one more than other models do.
 
 References:
     Zarifzadeh, Liu, Shokri 2024, "Low-cost high-power membership inference attacks", arXiv 2312.03262.
@@ -33,15 +33,15 @@ class RMIA(Attack):
 
     name: Literal["rmia"] = "rmia"
     online: bool = True
-    """Whether the attacker has references trained on the candidates. Offline estimates them from OUT references and `a`."""
+    """Whether the attacker has references trained on the candidates. Offline infers them from OUT ones and `a`."""
     gamma: float = Field(default=2.0, gt=0)
     """How many times larger than a population record's the likelihood ratio must be."""
     a: float | None = Field(default=None, ge=0, le=1)
-    """Offline: p_in is taken to be a p_out + (1 - a). None chooses it by attacking references, whose members are known."""
+    """Offline: p_in is taken for a p_out + (1 - a). None chooses it by attacking references, with known members."""
 
     temperature: float = Field(default=2.0, gt=0)
-    """p is sigmoid(margin / temperature). At 1 it is the model's own probability of the true class; there, references that
-    are sure of a record all say 1 and nothing is left to compare, so the authors soften answers by 2 as well."""
+    """p is sigmoid(margin / temperature). At 1 it is the model's own probability of the true class, where references
+    sure of a record all say 1 and nothing is left to compare; 2 is what implementations of the paper use."""
 
     family: ClassVar[Family] = "membership"
     needs: ClassVar[Access] = Access.SCORES
@@ -51,28 +51,27 @@ class RMIA(Attack):
     def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
         del key
         population = shadows.population_of(knowledge)
-        phi, margins, included, usable = shadows.observe(target, knowledge, "margin", inside=int(self.online), outside=1)
+        seen = shadows.observe(target, knowledge, "margin", inside=int(self.online), outside=1)
         assert knowledge.references is not None
-        on_target, on_references = target.observe(population, "margin"), knowledge.references.observe(population, "margin")
-        log_p, known, log_pz, known_z = (
-            log_probability(margin, self.temperature) for margin in (phi, margins, on_target, on_references)
-        )
+        margins = *seen[:2], *(models.observe(population, "margin") for models in (target, knowledge.references))
+        log_p, known, log_pz, known_z = (log_probability(margin, self.temperature) for margin in margins)
         a = None
         if not self.online:
-            a = choose_a(known, included, usable) if self.a is None else np.array([self.a])
-        of_records = log_ratio(log_p, known, included, usable, a=a)
-        return MembershipScores(preferred_share(of_records, population_log_ratio(log_pz, known_z, usable), self.gamma))
+            a = choose_a(known, seen.included, seen.usable) if self.a is None else np.array([self.a])
+        of_records = log_ratio(log_p, known, seen.included, seen.usable, a=a)
+        of_population = population_log_ratio(log_pz, known_z, seen.usable)
+        return MembershipScores(preferred_share(of_records, of_population, self.gamma))
 
 
 def log_probability(margin: np.ndarray, temperature: float) -> np.ndarray:
-    """log sigmoid(margin / temperature), float64; at temperature 1 the log-probability of the true class."""
+    """The log of sigmoid(margin / temperature), float64; at temperature 1 the log-probability of the true class."""
     return -np.logaddexp(0.0, -margin.astype(np.float64) / temperature)
 
 
 def log_ratio(
     log_p: np.ndarray, references: np.ndarray, included: np.ndarray, usable: np.ndarray, *, a: np.ndarray | None = None
 ) -> np.ndarray:
-    """log r(x) = log p(x | target) - log p_hat(x), streamed over records.
+    """The log-ratio log r(x) = log p(x | target) - log p_hat(x), streamed over records.
 
     Online p_hat is the mean of the IN mean and the OUT mean, whatever their numbers. Offline the IN mean is unknown and
     taken to be a mean_out + (1 - a), hence p_hat = ((1 + a) mean_out + (1 - a)) / 2.
@@ -91,15 +90,18 @@ def log_ratio(
     for rows in chunks(log_p.shape[1]):
         known, was_in = references[:, rows], included[:, rows]
         outside = log_mean_exp(known, ~was_in, usable)
-        expected = _balanced(outside, log_mean_exp(known, was_in, usable)) if a is None else _offline(outside, a[:, None])
+        expected = (
+            _balanced(outside, log_mean_exp(known, was_in, usable)) if a is None else _offline(outside, a[:, None])
+        )
         ratio[:, rows] = log_p[:, rows] - expected
     return ratio
 
 
 def population_log_ratio(log_p: np.ndarray, references: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """log r(z) of population records, float64 [T, Z].
+    """The log-ratio log r(z) of population records, float64 [T, Z].
 
-    No model was trained on z: every reference is OUT, as the target is, so p_hat(z) is their plain mean, online and offline.
+    No model was trained on z: every reference is OUT, as the target is, and p_hat(z) is their plain mean, online and
+    offline.
     """
     return np.asarray(log_p, np.float64) - log_mean_exp(references, np.ones(references.shape, bool), usable)
 
@@ -112,19 +114,22 @@ def preferred_share(log_ratio: np.ndarray, population: np.ndarray, gamma: float)
     Args:
         log_ratio: [T, N], log r(x).
         population: [T, Z], log r(z).
+        gamma: how many times r(z) is to be outdone.
 
     Returns:
         float64 [T, N] in (0, 1).
     """
-    beaten = [np.searchsorted(np.sort(z), x - np.log(gamma), side="right") for x, z in zip(log_ratio, population, strict=True)]
+    beaten = [
+        np.searchsorted(np.sort(z), x - np.log(gamma), side="right") for x, z in zip(log_ratio, population, strict=True)
+    ]
     return shadows.break_ties(np.stack(beaten), log_ratio, population.shape[1])
 
 
 def choose_a(references: np.ndarray, included: np.ndarray, usable: np.ndarray) -> np.ndarray:
     """The `a` with which each target's attacker tells members of *references* best (by AUC), float64 [T] of `GRID`.
 
-    A reference that plays the target is attacked with the usable references other than itself and its complementary twin.
-    Nothing about the target is read.
+    A reference that plays the target is attacked with the usable references other than itself and its complementary
+    twin. Nothing about the target is read.
 
     Args:
         references: [M, N] log-probability of the true class.
@@ -146,14 +151,15 @@ def _choose_a(references: np.ndarray, included: np.ndarray, usable: np.ndarray) 
         row[mine[~twin & (mine != judge)]] = True
     if fewest(~included, helpers) < 1:
         raise NotApplicable(
-            "too few references to choose `a` by attacking one with the others: train more models, or state `a` (0.3, say)"
+            "too few references to choose `a` by attacking one with the others: train more, or state `a` (0.3, say)"
         )
     outside = log_mean_exp(references, ~included, helpers)
-    areas = [
-        np.mean([_auc(*parts) for parts in zip(references[judges] - _offline(outside, a), included[judges], strict=True)])
-        for a in GRID
-    ]
-    return GRID[int(np.argmax(areas))]
+
+    def quality(a: float) -> float:
+        ratio = references[judges] - _offline(outside, a)
+        return float(np.mean([_auc(scores, member) for scores, member in zip(ratio, included[judges], strict=True)]))
+
+    return max(GRID, key=quality)
 
 
 def _balanced(log_out: np.ndarray, log_in: np.ndarray) -> np.ndarray:

@@ -49,6 +49,8 @@ def observe(target: Target, knowledge: Knowledge, signal: str, *, inside: int, o
     """The signal on targets and references, checked.
 
     Args:
+        target: the targets.
+        knowledge: the attacker's candidates and references.
         signal: its name in `core/signals.py`.
         inside: for how many usable references, at least, each candidate must have been trained on (IN).
         outside: and for how many not (OUT).
@@ -67,19 +69,20 @@ def observe(target: Target, knowledge: Knowledge, signal: str, *, inside: int, o
     assert knowledge.references is not None
     candidates = candidates_of(knowledge)
     answers = target.observe(candidates, signal)
-    known = answers if _same_endpoint(target, knowledge.references) else knowledge.references.observe(candidates, signal)
-    return Shadows(answers, known, included, usable)
+    if _same_endpoint(target, knowledge.references):
+        return Shadows(answers, answers, included, usable)
+    return Shadows(answers, knowledge.references.observe(candidates, signal), included, usable)
 
 
 def check_references(target: Target, knowledge: Knowledge) -> tuple[np.ndarray, np.ndarray]:
     """`included` bool [M, N] and `usable` bool [T or 1, M]; raises as `observe` does."""
     references, candidates = knowledge.references, candidates_of(knowledge)
     if references is None or knowledge.included is None:
-        raise NotApplicable("the attacker has no reference models: this attack compares the target with models of their own")
+        raise NotApplicable("the attacker has no reference models, with which this attack compares the target")
     included = np.asarray(knowledge.included, bool)
     shape = (references.size, candidates.size)
     if included.shape != shape:
-        raise ValueError(f"`included` has shape {included.shape}; with M references and N candidates it must be {shape}")
+        raise ValueError(f"`included` has shape {included.shape}; M references and N candidates make it {shape}")
     if knowledge.usable is None:
         if _same_models(target, references):
             raise ValueError(
@@ -89,17 +92,19 @@ def check_references(target: Target, knowledge: Knowledge) -> tuple[np.ndarray, 
         return included, np.ones((1, len(included)), bool)
     usable, shape = np.asarray(knowledge.usable, bool), (target.size or 1, len(included))
     if usable.shape != shape:
-        raise ValueError(f"`usable` has shape {usable.shape}; with T targets and M references it must be {shape}")
+        raise ValueError(f"`usable` has shape {usable.shape}; T targets and M references make it {shape}")
     if _same_models(target, references) and usable.diagonal().any():
         t = int(np.argmax(usable.diagonal()))
-        raise ValueError(f"target {t} is among its own references, which reveals the answer: set usable[{t}, {t}] to False")
+        raise ValueError(
+            f"target {t} is among its own references, which reveals the answer: set usable[{t}, {t}] to False"
+        )
     if not usable.any(axis=1).all():
         raise NotApplicable(f"target {int(np.argmin(usable.any(axis=1)))} has no usable reference: train more models")
     return included, usable
 
 
 def break_ties(count: np.ndarray, by: np.ndarray, total: int | np.ndarray) -> np.ndarray:
-    """The fraction `count / total` as a score without its ties: (count + w) / (total + 1), w in (0, 1) rising with `by`.
+    """The fraction `count / total` as a score without ties: (count + w) / (total + 1), w in (0, 1) rising with `by`.
 
     A fraction of `total` things takes no more than total + 1 values, and a false-positive rate below 1 / total would be
     out of its reach; among equal counts this orders records by `by`, any real number.
@@ -113,4 +118,5 @@ def _same_models(target: Target, references: Target) -> bool:
 
 
 def _same_endpoint(target: Target, references: Target) -> bool:
-    return _same_models(target, references) and target.outputs == references.outputs and target._secret is references._secret
+    same_outputs = target.outputs == references.outputs and target._secret is references._secret
+    return same_outputs and _same_models(target, references)

@@ -31,7 +31,7 @@ class Shokri(Attack):
 
     name: Literal["shokri"] = "shokri"
     folds: int = Field(default=4, ge=1)
-    """In leave-one-out, targets share a classifier in so many groups; it is trained on the shadows all of them may use."""
+    """Leave-one-out: targets share a classifier in so many groups; it learns on the shadows all of them may use."""
     samples: int = Field(default=200_000, ge=100)
     """The most (record, shadow) pairs that a classifier is trained on."""
     ridge: float = Field(default=1.0, gt=0)
@@ -75,7 +75,7 @@ def groups(usable: np.ndarray, folds: int) -> list[tuple[np.ndarray, np.ndarray]
     """
     rows, which = np.unique(usable, axis=0, return_inverse=True)
     parts = np.array_split(np.arange(len(rows)), min(folds, len(rows)))
-    found = [(np.flatnonzero(np.isin(which.reshape(-1), part)), rows[part].all(axis=0)) for part in parts]
+    found = [(np.flatnonzero(np.isin(which.reshape(-1), part)), np.all(rows[part], axis=0)) for part in parts]
     if all(allowed.any() for _, allowed in found):
         return found
     return groups(usable, folds + 1)  # ends at one row a group, where `usable` itself is not empty

@@ -56,14 +56,15 @@ class PerClassThresholdAttack(ThresholdAttack, abc.ABC):
 def standardize_per_class(
     scores: np.ndarray, references: np.ndarray, included: np.ndarray, usable: np.ndarray, y: Array, num_classes: int
 ) -> np.ndarray:
-    """(score - mean) / standard deviation, both over the records of the same class on the references where they are OUT.
+    """(score - mean) / standard deviation, both over records of the same class on references where they are OUT.
 
     Args:
         scores: [T, N] on the targets.
         references: [M, N], the same on the references.
         included: bool [M, N].
         usable: bool [T, M] or [1, M].
-        y: int [N], classes 0 to `num_classes` - 1.
+        y: int [N].
+        num_classes: C.
 
     Returns:
         float64 [T, N].

@@ -14,7 +14,8 @@ class Temperature(OutputDefense):
     """Divides the logits by T before the softmax: p_c^(1/T) / sum_j p_j^(1/T).
 
     It hides nothing from an attacker who knows T, who raises the answer to the power T: it stands in the table to show
-    what attacks that read raw confidences mistake for privacy. The predicted label and the order of the scores stay.
+    what attacks that read raw confidences mistake for privacy. The label and the order of the scores stay, but
+    for scores so close that float32 makes them a tie.
 
     References: Shokri et al. 2017, arXiv 1610.05820, section VIII.
     """

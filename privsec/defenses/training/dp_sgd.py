@@ -11,16 +11,16 @@ from pydantic import Field, model_validator
 from privsec.core.defense import TrainingDefense
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import DPEvent, Recipe
-from privsec.training.gradients import PrivateGradient
+from privsec.training.gradients import PrivateGradient, mean_gradient
 from privsec.training.sampling import Poisson
 
 
 class DPSGD(TrainingDefense):
     """Clips each record's gradient, adds Gaussian noise, and samples records by independent coins.
 
-    Give the `epsilon` to reach, and the noise is calibrated to it by the accountant; or give the `noise_multiplier`, and
-    epsilon follows. `epsilon: .inf` without a noise multiplier is no defense at all. The guarantee is for adding or
-    removing one record of one model; hyperparameters chosen on the same data are not accounted.
+    Give the `epsilon` to reach, and the noise is calibrated to it by the accountant; or give the `noise_multiplier`,
+    and epsilon follows. `epsilon: .inf` is no defense at all. The guarantee is for adding or removing one record of one
+    model; hyperparameters chosen on the same data are not accounted.
 
     References: Abadi et al. 2016, arXiv 1607.00133; accounting: Koskela et al. 2020, arXiv 1906.03049.
     """
@@ -31,9 +31,9 @@ class DPSGD(TrainingDefense):
     """Privacy budget to reach, at `delta`."""
     delta: float = Field(default=1e-5, gt=0, lt=1)
     """Probability with which the budget may be missed; keep it below one over the number of records."""
-    clip_norm: float = Field(default=1.0, gt=0)
+    clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
     """Largest L2 norm a record's gradient keeps."""
-    noise_multiplier: float | None = Field(default=None, ge=0)
+    noise_multiplier: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """Noise standard deviation in units of clip_norm, instead of epsilon; 0 clips without noise (no guarantee)."""
 
     @model_validator(mode="after")
@@ -45,12 +45,17 @@ class DPSGD(TrainingDefense):
     def on_recipe(self, recipe: Recipe) -> Recipe:
         if self.epsilon == math.inf:
             return recipe
-        if recipe.dp_event is not None:
-            raise ConfigError("two dp_sgd in one list: the second would clip noise. Write one.")
+        if isinstance(recipe.gradient, PrivateGradient):
+            raise ConfigError("two dp_sgd in one list: the second would replace the first. Write one.")
+        if recipe.gradient is not mean_gradient:
+            raise ConfigError(
+                "a defense before dp_sgd computes the gradient in its own way, which dp_sgd would replace: it clips "
+                "plain per-record gradients. Leave one of the two out."
+            )
         if any(getattr(transform, "mixes_records", False) for transform in recipe.transforms):
             raise ConfigError(
-                "a defense before dp_sgd mixes records (mixup): one record then moves several clipped gradients and the "
-                "guarantee breaks. Leave one of the two out."
+                "a defense before dp_sgd mixes records (mixup): one record then moves several clipped gradients and "
+                "the guarantee breaks. Leave one of the two out."
             )
         rate = recipe.batch_size / recipe.records
         sampling = Poisson(recipe.steps, rate, recipe.records)

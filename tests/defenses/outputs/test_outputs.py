@@ -25,8 +25,8 @@ DEFENSES = [
     Noise(scale=0.05),
     Noise(mechanism="laplace", scale=0.3),
     Noise(scale=100.0),
-    *(Rounding(decimals=decimals) for decimals in (0, 1, 2, 6)),
-    *(TopK(k=k) for k in (1, 2, 4)),
+    *(Rounding(decimals=decimals) for decimals in (0, 2)),
+    *(TopK(k=k) for k in (1, 3)),
     LabelOnly(),
     Temperature(temperature=0.01),
     Temperature(temperature=20.0),
@@ -62,9 +62,11 @@ def test_answers_are_finite_distributions(defense, z):
 @pytest.mark.parametrize("defense", KEEP_THE_LABEL, ids=titled)
 @settings(max_examples=40, deadline=None)
 @given(z=logits)
-def test_the_label_stays(defense, z):
-    before = np.asarray(jax.nn.log_softmax(z))
-    np.testing.assert_array_equal(answer(defense, z).argmax(-1), before.argmax(-1))
+def test_the_label_keeps_the_largest_score(defense, z):
+    label = np.asarray(jax.nn.log_softmax(z)).argmax(-1)
+    after = answer(defense, z)
+    # Scores that differ in their last bit may come out tied.
+    np.testing.assert_array_equal(after[np.arange(3), label], after.max(-1))
 
 
 @pytest.mark.parametrize("defense", KEEP_THE_ORDER, ids=titled)

@@ -1,0 +1,42 @@
+"""A run on the terminal: the verdict, and the advantage of every attack against every defense."""
+
+from __future__ import annotations
+
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from privsec.core.estimate import Estimate
+from privsec.report.reading import Entry, Reading
+from privsec.report.verdict import judge
+from privsec.runner.results import Results
+
+
+def summary(results: Results) -> Group:
+    """What `privsec run` prints: the headline, then one row an attack and one column a defense."""
+    reading = Reading(results)
+    table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left", caption_style="dim")
+    table.caption = (
+        "advantage, with half the width of its 95% interval; 0 is no better than guessing, 1 is complete success"
+    )
+    table.add_column("attack")
+    for defense in reading.defenses:
+        table.add_column(defense, justify="right")
+    for column in reading.attacks:
+        entries = [reading.entry(defense, column.label, "advantage") for defense in reading.defenses]
+        table.add_row(column.label, *map(_cell, entries))
+    table.add_section()
+    accuracy = [reading.entry(defense, "", "test_accuracy") for defense in reading.defenses]
+    table.add_row("test accuracy", *map(_cell, accuracy))
+    return Group("", Text(judge(reading).headline, style="bold"), "", table, "")
+
+
+def _cell(entry: Entry) -> Text:
+    if not entry.resolved:
+        return Text({"failed": "failed", "ok": "too few"}.get(entry.status, "n/a"), style="dim")
+    estimate = entry.known
+    return Text(f"{estimate.value:.2f} ±{_half_width(estimate):.2f}", style="bold" if estimate.low > 0 else "")
+
+
+def _half_width(estimate: Estimate) -> float:
+    return (estimate.high - estimate.low) / 2

@@ -1,0 +1,321 @@
+"""What every attack has to pass: it does what its config says, with the access it declares, and finds what is there."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from privsec.core.access import Access
+from privsec.core.attack import Attack, Family, Knowledge, Part
+from privsec.core.errors import AccessError, NotApplicable
+from privsec.core.evidence import Evidence, MembershipScores, Reconstructions
+from privsec.core.recipe import Model, Params
+from privsec.core.target import Target
+from privsec.measures.intervals import cluster_mean
+from privsec.testing import toy
+from privsec.testing.exam import Check, cites, examine, is_documented, is_its_config, rebuilt, require
+
+SIGNIFICANCE = 1e-3
+"""Chance that an honest attack fails one statistical check; the keys are fixed, so a verdict never changes by itself."""
+FAINT = 0.1
+"""Advantage that an attack must exceed where leakage is certain."""
+
+BATCHED = 0.75
+"""Share of the queries made that an attack must report: prompts that are done go on being asked along with the others."""
+
+
+def examine_attack(attack: Attack, *, skip: Iterable[str] = ()) -> None:
+    """Holds an attack against everything that privsec expects of one; takes seconds.
+
+    Args:
+        attack: the Spec, for example `LiRA(online=False)`.
+        skip: names of `ATTACK_CHECKS` that do not apply, for example `"power"` for an attack on leaks that memorizing
+            classifiers do not have.
+
+    Raises:
+        AssertionError: which requirements it misses, and what to do.
+
+    >>> from privsec.attacks.membership.loss import Loss
+    >>> examine_attack(Loss())
+    """
+    examine(attack, ATTACK_CHECKS, skip)
+
+
+def config(attack: Attack) -> None:
+    """An attack is its config."""
+    is_its_config(attack)
+    require(
+        attack.model_copy(update={"label": "another name"}).digest == attack.digest,
+        "a label changes the digest, though it names the attack without changing it: leave `label` in `unhashed`",
+    )
+
+
+def declaration(attack: Attack) -> None:
+    """An attack declares its family, its access, the knowledge it reads, and its paper."""
+    is_documented(attack)
+    cites(getattr(attack, "paper", None))
+    require(getattr(attack, "family", None) in get_args(Family), f"`family` must be one of {', '.join(get_args(Family))}")
+    require(isinstance(getattr(attack, "needs", None), Access), "`needs` must be an Access, for example Access.SCORES")
+    parts = getattr(attack, "requires", None)
+    require(
+        isinstance(parts, frozenset) and parts <= set(get_args(Part)),
+        f"`requires` must be a frozenset of {', '.join(get_args(Part))}",
+    )
+
+
+def access(attack: Attack) -> None:
+    """An attack runs with the access it declares and is refused with any weaker one."""
+    _pair_evidence(attack)
+    for weaker in (*Access, Access.NONE):
+        if weaker not in attack.needs or weaker == attack.needs:
+            continue
+        try:
+            _run_pair(attack, grants=weaker)
+        except AccessError:
+            continue
+        raise AssertionError(
+            f"it runs with {weaker.title} access and declares {attack.needs.title}: declare `needs = Access.{weaker.name}`"
+        )
+
+
+def knowledge(attack: Attack) -> None:
+    """An attack runs with the parts of Knowledge it declares, and without one of them says that it is not applicable."""
+    _pair_evidence(attack)
+    for part in sorted(attack.requires):
+        try:
+            _run_pair(attack, without=(part,))
+        except NotApplicable as reason:
+            require(str(reason), f"without {part} it raises NotApplicable without a reason: say what is missing and how to get it")
+        except Exception as error:
+            raise AssertionError(
+                f"without {part} it raises {type(error).__name__}; check for None and raise NotApplicable with the reason"
+            ) from error
+
+
+def reproducible(attack: Attack) -> None:
+    """The same config and key give the same evidence, to the last bit."""
+    for name, one, other in _fields(_pair_evidence(attack), _run_pair(rebuilt(attack))):  # type: ignore[arg-type]
+        require(
+            np.array_equal(one, other, equal_nan=True),
+            f"`{name}` differs between two runs with one key: draw from `key` only, and keep no state",
+        )
+
+
+def compilation(attack: Attack) -> None:
+    """A traceable attack gives the same evidence compiled, and equal Specs share one compilation."""
+    if not attack.traceable:
+        return
+    traced = []
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def run(spec: Attack, target: Target, known: Knowledge, key: jax.Array) -> Evidence:
+        traced.append(spec)
+        return spec.run(target, known, key)
+
+    target, known = _pair(attack)
+    key = jax.random.key(1)
+    compiled = run(attack, target, known, key)
+    run(rebuilt(attack), target, known, key)  # type: ignore[arg-type]
+    require(len(traced) == 1, "an equal Spec was compiled again: equal Specs must be equal and hash alike")
+    for name, one, other in _fields(compiled, _pair_evidence(attack)):
+        require(
+            np.allclose(one, other, rtol=1e-2, atol=1e-2),
+            f"`{name}` differs between jit and eager by up to {np.max(np.abs(one - other)):.2g}: `run` must not depend on "
+            "values of its arguments in Python; or declare `traceable = False`",
+        )
+
+
+def evidence(attack: Attack) -> None:
+    """Evidence has the shape its family promises; scores are finite but for candidates a query budget leaves out."""
+    world = toy.leaking()
+    found = _evidence(attack)
+    if isinstance(found, MembershipScores):
+        scores = np.asarray(found.scores)
+        require(scores.shape == world.member.shape, f"scores have shape {scores.shape}, [T, N] is {world.member.shape}")
+        attacked = ~np.isnan(scores)
+        require(not np.isinf(scores).any(), "some scores are infinite: keep likelihoods in log space and floor variances")
+        require(attacked.any(axis=1).all(), "no candidate of some target has a score")
+        require(
+            (attacked == attacked[0]).all() and (attacked.all() or found.queries != 1.0),
+            "some scores are NaN, which says `not attacked`: leave out the same candidates for every target, for want of "
+            "queries only",
+        )
+    else:
+        x, confidence = np.asarray(found.x), np.asarray(found.confidence)
+        require(x.shape[1:] == (len(found.y), *toy.SHAPE), f"x has shape {x.shape}, expected [T, K, {toy.SHAPE}]")
+        require(np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1, "a reconstruction lies outside `knowledge.box`")
+        own = [
+            np.asarray(world.bank[t].scores(jnp.asarray(x[t])))[np.arange(len(found.y)), np.asarray(found.y)]
+            for t in range(len(x))
+        ]
+        require(
+            np.allclose(own, confidence, atol=1e-3),
+            "`confidence` is not the target's own probability of `y` at `x`",
+        )
+
+
+def queries(attack: Attack) -> None:
+    """The queries an attack reports are those it makes."""
+    asked: list[np.ndarray] = []
+    world = toy.leaking()
+    counting = replace(world.bank, model=_counted(world.bank.model, asked))[:1]
+    known = world.known(attack)
+    if known.usable is not None:
+        known = replace(known, usable=known.usable[:1])
+    found = attack.run(counting.restrict(attack.needs), known, jax.random.key(1))
+    jax.block_until_ready(found)
+    jax.effects_barrier()
+    if isinstance(found, MembershipScores):
+        prompts = int(np.sum(~np.isnan(np.asarray(found.scores))))
+    else:
+        prompts = len(found.y)
+    made, reported = np.unique(np.concatenate(asked)).size / prompts, float(found.queries)
+    spared = 0 if known.population is None else known.population.size / prompts
+    require(
+        max(1.0, BATCHED * (made - spared)) <= reported <= 1.02 * made + 1,
+        f"it reports {reported:.1f} queries for each of {prompts} prompts and makes {made:.1f} different ones: every answer that "
+        "is read is a query (a gradient too; the population's may be left out)",
+    )
+
+
+def alone(attack: Attack) -> None:
+    """A single target is attacked like a stack of one."""
+    world = toy.leaking()
+    target = world.bank[0].restrict(attack.needs)
+    known = world.known(attack)
+    if known.references is not None and known.included is not None:
+        known = replace(known, references=known.references[2:], included=known.included[2:], usable=None)
+    found = attack.run(target, known, jax.random.key(1))
+    values = found.scores if isinstance(found, MembershipScores) else found.x
+    require(len(values) == 1, f"for a single target the evidence must have T = 1; got {len(values)}")
+    require(np.isfinite(np.asarray(values)).any(), "no number is finite for a single target")
+
+
+def power(attack: Attack) -> None:
+    """Where models store their training records, the attack has a clear advantage."""
+    values = toy.leaking().judge(_evidence(attack))["advantage"]
+    found = cluster_mean(values, np.arange(len(values)) // 2)
+    require(
+        found.value > FAINT and found.p_value < SIGNIFICANCE,
+        f"its advantage over models that store their records is {found.value:.3f} (p = {found.p_value:.2g}); is the sign of "
+        "the score right (higher = member)? An attack on another kind of leak may be examined with skip=('power',)",
+    )
+
+
+def null(attack: Attack) -> None:
+    """Where membership has nothing to do with training, the attack finds nothing."""
+    world = toy.unrelated()
+    found = world.run(attack) if "references" in attack.requires else _evidence(attack)
+    values = world.judge(found)
+    pairs = np.arange(len(values["advantage"])) // 2
+    advantage = cluster_mean(values["advantage"], pairs)
+    require(
+        advantage.value <= 0 or advantage.p_value > SIGNIFICANCE,
+        f"its advantage is {advantage.value:.3f} (p = {advantage.p_value:.2g}) where there is nothing to find: it reads the answer",
+    )
+    if "auc" in values:
+        area = cluster_mean(values["auc"] - 0.5, pairs)
+        require(
+            area.p_value > SIGNIFICANCE,
+            f"its AUC is {area.value + 0.5:.3f} (p = {area.p_value:.2g}) where there is nothing to find: it reads the answer",
+        )
+
+
+def leave_one_out(attack: Attack) -> None:
+    """What is known of a target's own membership, and of its twin's, changes nothing in the target's scores."""
+    if "references" not in attack.requires or attack.family != "membership":
+        return
+    world = toy.leaking()
+    honest = _scores(_pair_evidence(attack))
+    for what, changed in _doctored(world.known(attack)):
+        target = world.bank[:2].restrict(attack.needs)
+        scores = _scores(attack.run(target, replace(changed, usable=changed.usable[:2]), jax.random.key(1)))  # type: ignore[index]
+        require(
+            np.allclose(scores, honest, rtol=1e-6, atol=1e-9, equal_nan=True),
+            f"other {what} of the target and its twin change the target's scores by up to "
+            f"{np.nanmax(np.abs(scores - honest)):.2g}: use reference m for target t only where usable[t, m]",
+        )
+
+
+def _doctored(known: Knowledge) -> Iterable[tuple[str, Knowledge]]:
+    """The Knowledge with lies about models 0 and 1: who was trained on what, and what they answer."""
+    included = np.array(known.included)
+    included[:2] = included[1::-1]
+    yield "membership rows", replace(known, included=included)
+    assert known.references is not None
+    strangers = jax.tree.map(lambda leaf: leaf.at[:2].set(leaf[2:4]), known.references)
+    yield "reference models", replace(known, references=strangers)
+
+
+def _scores(found: Evidence) -> np.ndarray:
+    assert isinstance(found, MembershipScores)
+    return np.asarray(found.scores)
+
+
+@functools.lru_cache(maxsize=4)
+def _evidence(attack: Attack) -> Evidence:
+    return toy.leaking().run(attack)
+
+
+@functools.lru_cache(maxsize=4)
+def _pair_evidence(attack: Attack) -> Evidence:
+    return _run_pair(attack)
+
+
+def _pair(attack: Attack, grants: Access | None = None, without: Iterable[str] = ()) -> tuple[Target, Knowledge]:
+    """One complementary pair as targets, and what is known about them."""
+    world = toy.leaking()
+    known = world.known(attack, without)
+    if known.usable is not None:
+        known = replace(known, usable=known.usable[:2])
+    return world.bank[:2].restrict(attack.needs if grants is None else grants), known
+
+
+def _run_pair(attack: Attack, grants: Access | None = None, without: Iterable[str] = ()) -> Evidence:
+    return attack.run(*_pair(attack, grants, without), jax.random.key(1))
+
+
+def _fields(one: Evidence, other: Evidence) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
+    for name in one._fields:
+        yield name, np.asarray(getattr(one, name)), np.asarray(getattr(other, name))
+
+
+def _counted(model: Model, asked: list[np.ndarray]) -> Model:
+    """The model, noting a number for each input it is asked about; equal inputs have equal numbers."""
+    factors = np.random.default_rng(0).integers(0, 2**63, int(np.prod(model.shape)), dtype=np.uint64)
+
+    def note(x: jax.Array) -> None:
+        words = np.asarray(x, np.float32).reshape(-1, len(factors)).view(np.uint32).astype(np.uint64)
+        asked.append((words * factors).sum(axis=1, dtype=np.uint64))
+
+    def apply(params: Params, x: jax.Array) -> jax.Array:
+        jax.debug.callback(note, x)
+        return model.apply(params, x)
+
+    return replace(model, apply=apply)
+
+
+ATTACK_CHECKS: Mapping[str, Check[Attack]] = {
+    check.__name__: check
+    for check in (
+        config,
+        declaration,
+        access,
+        knowledge,
+        reproducible,
+        compilation,
+        evidence,
+        queries,
+        alone,
+        power,
+        null,
+        leave_one_out,
+    )
+}
+"""The requirements by name, cheap ones first."""
