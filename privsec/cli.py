@@ -62,7 +62,11 @@ def run(
 
 
 @app.command()
-def plan(config: Config, sets: Sets = None, out: Annotated[Path, typer.Option(help="As for run.")] = Path("runs")) -> None:
+def plan(
+    config: Config,
+    sets: Sets = None,
+    out: Annotated[Path, typer.Option(help="The folder that holds runs and trained models.")] = Path("runs"),
+) -> None:
     """Shows what an experiment would train and attack, and what it would cost. Computes nothing."""
     from privsec.runner.config import load
     from privsec.runner.forecast import forecast

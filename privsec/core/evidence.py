@@ -32,7 +32,7 @@ class Reconstructions(NamedTuple):
     x: Array
     y: Array
     confidence: Array
-    queries: float
+    queries: float | Array
 
 
 Evidence = MembershipScores | Reconstructions

@@ -19,11 +19,17 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
+from typing_extensions import dataclass_transform
 
 from privsec.core.errors import ConfigError, did_you_mean
 
 
-class Spec(BaseModel):
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(Field,))
+class _FrozenModel(type(BaseModel)):
+    """Tells type checkers that every Spec is frozen, hence hashable."""
+
+
+class Spec(BaseModel, metaclass=_FrozenModel):
     """A frozen, hashable pydantic model whose unknown keys are errors that name the nearest allowed key.
 
     Subclasses that belong to a Catalog carry `name: Literal["..."] = "..."`, the discriminator.

@@ -13,7 +13,7 @@ import numpy as np
 
 from privsec.core import axis
 from privsec.core.access import Access
-from privsec.core.data import Examples
+from privsec.core.data import Array, Examples
 from privsec.core.defense import OutputDefense
 from privsec.core.errors import AccessError
 from privsec.core.recipe import Model, Params
@@ -109,27 +109,27 @@ class Target:
 
     # What an attacker may ask, from the weakest access to the strongest. x is [B, ...]; a stack answers [T, B, ...].
 
-    def labels(self, x: jax.Array) -> jax.Array:
+    def labels(self, x: Array) -> jax.Array:
         """Predicted labels int32 [B]. Needs LABELS."""
         self._demand(Access.LABELS, "labels")
-        return jnp.argmax(self._answer(x), axis=-1)
+        return jnp.argmax(self._answer(jnp.asarray(x)), axis=-1)
 
-    def log_scores(self, x: jax.Array) -> jax.Array:
+    def log_scores(self, x: Array) -> jax.Array:
         """Log-probabilities [B, C] after the output defenses; finite. Needs SCORES.
 
         The log form carries what scores carry without losing the digits next to 0 and 1.
         """
         self._demand(Access.SCORES, "scores")
-        return self._guard_gradient(self._answer(x))
+        return self._guard_gradient(self._answer(jnp.asarray(x)))
 
-    def scores(self, x: jax.Array) -> jax.Array:
+    def scores(self, x: Array) -> jax.Array:
         """Probabilities [B, C] after the output defenses. Needs SCORES."""
         return jnp.exp(self.log_scores(x))
 
-    def logits(self, x: jax.Array) -> jax.Array:
+    def logits(self, x: Array) -> jax.Array:
         """Logits [B, C] of the bare model. Needs LOGITS; differentiable only with GRADIENTS."""
         self._demand(Access.LOGITS, "logits")
-        return self._guard_gradient(self._apply(x))
+        return self._guard_gradient(self._apply(jnp.asarray(x)))
 
     @property
     def params(self) -> Params:

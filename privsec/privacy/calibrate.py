@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import hashlib
+import importlib.metadata
+import json
 import math
+import os
 from collections.abc import Callable
+
+import platformdirs
 
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import DPEvent
@@ -46,7 +53,11 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
         )
     if math.isinf(epsilon):
         return 0.0
+    asked = (epsilon, delta, sampling_rate, steps)
+    return _remembered(asked, lambda: _calibrated(*asked))
 
+
+def _calibrated(epsilon: float, delta: float, sampling_rate: float, steps: int) -> float:
     def spent(power: float, grid: float) -> float:
         return epsilon_of(DPEvent(sampling_rate, STEP**power, steps), delta, grid=grid)
 
@@ -56,6 +67,23 @@ def noise_multiplier(epsilon: float, delta: float, sampling_rate: float, steps: 
     while power > math.log(SMALLEST, STEP) and spent(power - 1, GRID) <= epsilon:
         power -= 1
     return STEP**power
+
+
+def _remembered(asked: tuple[float, ...], compute: Callable[[], float]) -> float:
+    """The answer kept in the user's cache, else computed and kept: a search takes seconds, and every run asks again."""
+    name = hashlib.sha256(repr((asked, GRID, STEP, importlib.metadata.version("dp-accounting"))).encode()).hexdigest()
+    path = platformdirs.user_cache_path("privsec") / "noise" / f"{name[:16]}.json"
+    with contextlib.suppress(OSError, ValueError):
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["asked"] == list(asked):
+            return float(kept["noise_multiplier"])
+    answer = compute()
+    with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not correctness
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps({"asked": asked, "noise_multiplier": answer}), encoding="utf-8")
+        partial.replace(path)
+    return answer
 
 
 def _search(excess: Callable[[float], float]) -> int:

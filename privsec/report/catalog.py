@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 Outcome = Literal["leak", "held", "warning", "failed", "not_applicable", "not_tested"]
-Severity = Literal["critical", "high", "medium", "low", "info"]
-ORDER: tuple[Severity, ...] = ("critical", "high", "medium", "low", "info")
+Severity = Literal["high", "medium", "low", "info"]
+ORDER: tuple[Severity, ...] = ("high", "medium", "low", "info")
 
 IDENTIFIERS: dict[str, tuple[str, ...]] = {
     "membership": ("MITRE ATLAS AML.T0024.000", "OWASP ML04", "NISTAML.033"),

@@ -157,11 +157,14 @@ def roc(name: str, title: str, curves: Sequence[Curve]) -> str:
             axis.set_ticks([], minor=True)
         axes.set_xlabel("false positive rate")
         axes.set_ylabel("true positive rate")
-        described = "; ".join(
-            f"{c.label}: {100 * float(np.interp(0.01, c.fpr, c.mean)):.1f}% true positives at 1% false positives"
-            for c in curves
-        )
+        described = "; ".join(_at_one_percent(curve) for curve in curves)
         return _svg(figure, name, title, described)
+
+
+def _at_one_percent(curve: Curve) -> str:
+    rate = float(np.interp(0.01, curve.fpr, curve.mean))
+    said = "not resolved" if np.isnan(rate) else f"{100 * rate:.1f}% true positives"
+    return f"{curve.label}: {said} at 1% false positives"
 
 
 def swatch(series: int | None) -> str:
@@ -207,8 +210,8 @@ def _axes(width: float, height: float) -> Iterator[tuple[Any, Any]]:
     with matplotlib.rc_context(style):  # pyright: ignore[reportArgumentType]
         figure = Figure(figsize=(width, height))
         FigureCanvasSVG(figure)
-        left, bottom = 0.58 / width, 0.46 / height  # room for labels in inches
-        yield figure, figure.add_axes((left, bottom, 0.98 - left, 0.97 - bottom))
+        left, right, bottom, top = 0.72 / width, 0.25 / width, 0.46 / height, 0.1 / height  # room for labels, in inches
+        yield figure, figure.add_axes((left, bottom, 1 - left - right, 1 - bottom - top))
 
 
 def _svg(figure: Any, name: str, title: str, description: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -18,7 +17,7 @@ TOLERATED = 0.02
 
 def find(reading: Reading) -> tuple[Finding, ...]:
     """All findings of a run, the most severe first."""
-    checks = (_leaks, _certificates, _hurts, _in_vain, _controls, _gaps, limits)
+    checks = (_leaks, _hurts, _in_vain, _controls, _gaps, limits)
     found = [finding for check in checks for finding in check(reading)]
     return tuple(sorted(found, key=lambda finding: (ORDER.index(finding.severity), finding.code, finding.title)))
 
@@ -70,34 +69,6 @@ _REMEDIES = {
     "inversion": "Serve less detailed scores, or train with differential privacy, and look at the reconstructions: "
     "what matters is whether they resemble a person or record, not only a class.",
 }
-
-
-def _certificates(reading: Reading) -> Iterator[Finding]:
-    """PS010: an attack that beats what the accountant proved means that something is implemented wrongly."""
-    for defense in reading.defenses:
-        claimed = reading.entry(defense, "", "epsilon_claimed")
-        if not claimed.resolved:
-            continue
-        epsilon = claimed.known.value
-        delta = max(
-            (float(d.get("delta", 0) or 0) for d in reading.config.get("defenses", {}).get(defense, ())), default=0.0
-        )
-        for column in reading.attacks:
-            for measure, rate in (("tpr_at_1pct_fpr", 0.01), ("tpr_at_0.1pct_fpr", 0.001)):
-                shown = reading.entry(defense, column.label, measure)
-                bound = min(math.exp(min(epsilon, 50.0)) * rate, 1 - math.exp(-epsilon) * (1 - delta - rate)) + delta
-                if shown.resolved and shown.known.low > bound:
-                    yield Finding(
-                        "PS010",
-                        "warning",
-                        "critical",
-                        f"{defense}: {column.label} beats the privacy guarantee",
-                        "A model trained with the claimed epsilon cannot be attacked this well, so the accounting, the "
-                        "noise or the split of members is wrong, or records depend on each other.",
-                        (f"{full(shown.known, measure)}; at epsilon {epsilon:.3g} at most {number(bound, 'share')}",),
-                        "Do not rely on the stated epsilon before this is explained.",
-                        IDENTIFIERS["membership"],
-                    )
 
 
 def _hurts(reading: Reading) -> Iterator[Finding]:

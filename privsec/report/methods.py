@@ -98,3 +98,16 @@ def flat(values: Any, path: str = "") -> list[tuple[str, str]]:
     if isinstance(values, (list, tuple)):
         return [(path, ", ".join(str(value) for value in values))]
     return [(path, f"{values:.4g}" if isinstance(values, float) else str(values))]
+
+
+def facts(record: dict[str, Any]) -> list[tuple[str, str]]:
+    """A run's record as one line for each of its parts; what is empty is left out.
+
+    >>> facts({"device": "cpu", "versions": {"jax": "0.10", "numpy": "2.4"}, "git": ""})
+    [('device', 'cpu'), ('versions', 'jax: 0.10; numpy: 2.4')]
+    """
+    parts = [(name, flat(value)) for name, value in record.items()]
+    lines = [
+        (name, "; ".join(f"{path}: {text}" if path else text for path, text in part if text)) for name, part in parts
+    ]
+    return [(name, text) for name, text in lines if text]

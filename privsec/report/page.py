@@ -76,7 +76,7 @@ def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) 
         "numbers": sections.numbers(reading),
         "threats": methods.threats(reading),
         "defenses": methods.defenses(reading),
-        "record": methods.flat({k: v for k, v in reading.record.items() if k != "class_names"}),
+        "record": methods.facts(reading.record),
         "config": (reading.results.folder / "config.yaml").read_text(encoding="utf-8"),
         "glossary": [wording(name) for name in used],
         "levels": (0, 0.05, 0.25, 0.5, 1),

@@ -61,25 +61,35 @@ def curves(reading: Reading) -> tuple[list[tuple[str, str]], list[tuple[str, str
 def _curve(reading: Reading, defense: str, attack: str, colored: Sequence[str]) -> tuple[figures.Curve, int] | None:
     """The curve over the targets of all seeds, and how many there are."""
     grid = np.logspace(-3, 0, 49)
-    arrays = [cell.arrays for cell in reading.cells(defense, attack) if cell.status == "ok"]
-    scored = [a for a in arrays if "scores" in a]
-    if not scored:
+    bands, targets = [], []
+    for cell in reading.cells(defense, attack):
+        arrays = _read(cell, "scores", "member")
+        if arrays:
+            bands.append(membership.band(arrays["scores"], arrays["member"], grid))
+            targets.append(len(arrays["scores"]))
+    if not bands:
         return None
-    bands = np.array([membership.band(a["scores"], a["member"], grid) for a in scored])
-    targets = np.array([len(a["scores"]) for a in scored])
     mean, low, high = np.average(bands, axis=0, weights=targets)
     series = colored.index(attack) if attack in colored else None
-    return figures.Curve(attack, grid, mean, low, high, series), int(targets.sum())
+    return figures.Curve(attack, grid, mean, low, high, series), sum(targets)
+
+
+def _read(cell: CellResult, *names: str) -> dict[str, np.ndarray]:
+    """These arrays of a cell, {} where it lacks one. Not kept: the scores of all cells together may not fit in memory."""
+    if cell.path is None:
+        return {}
+    with np.load(cell.path, allow_pickle=False) as file:
+        return {name: file[name] for name in names} if set(names) <= set(file.files) else {}
 
 
 def records(reading: Reading) -> dict[str, Any] | None:
     """The records that the strongest attack gives away most, on the least defended model that has any."""
-    names = reading.record.get("class_names") or ()
+    names = reading.class_names
     for defense in dict.fromkeys(filter(None, (reading.baseline, *reading.defenses))):
         for column in reading.advantages(defense, "membership"):
             for cell in reading.cells(defense, column.label):
-                arrays = cell.arrays
-                if not {"scores", "member", "rows", "y"} <= arrays.keys():
+                arrays = _read(cell, "scores", "member", "rows", "y")
+                if not arrays:
                     continue
                 of_row = dict(zip(arrays["rows"].tolist(), arrays["y"].tolist(), strict=True))
                 found = membership.at_risk(arrays["scores"], arrays["member"], arrays["rows"], AT_RISK)
@@ -106,17 +116,26 @@ def _class(names: Sequence[str], label: int) -> str:
 
 def reconstructions(reading: Reading) -> list[dict[str, Any]]:
     """For each inversion attack and defense: what was rebuilt from the first target beside the nearest real records."""
-    cells = []
+    sheets: list[tuple[CellResult, list[str]]] = []
     for column in reading.attacks:
+        found: list[tuple[CellResult, list[str]]] = []
         for defense in reading.defenses if column.family == "inversion" else ():
-            cells += [cell for cell in reading.cells(defense, column.label) if "x" in cell.arrays][:1]
-    if not cells:
+            for cell in [cell for cell in reading.cells(defense, column.label) if "x" in cell.arrays][:1]:
+                same = [named for known, named in found if np.array_equal(known.arrays["x"], cell.arrays["x"])]
+                if same:  # a defense of the answers alone leaves an attacker who holds the model where he was
+                    same[0].append(defense)
+                else:
+                    found.append((cell, [defense]))
+        sheets += found
+    if not sheets:
         return []
-    pixels = min(max(cell.arrays["x"][0, 0].size for cell in cells), 3 * images.LARGEST**2)
-    several = int(np.clip(PICTURE_BYTES / (len(cells) * 3 * (1.4 * pixels + 150)), 3, 8))
-    return [_sheet(reading, cell, several) for cell in cells]
+    pixels = min(max(cell.arrays["x"][0, 0].size for cell, _ in sheets), 3 * images.LARGEST**2)
+    several = int(np.clip(PICTURE_BYTES / (len(sheets) * 3 * (1.4 * pixels + 150)), 3, 8))
+    return [_sheet(reading, cell, named, several) for cell, named in sheets]
 
 
+_BESIDE = ("advantage", "accepted", "nearer_to_members", "null_success", "ssim")
+"""The figures that stand below a sheet; all of them are among the numbers."""
 _ROWS = {
     "reconstruction": "x",
     "nearest training record": "nearest_member",
@@ -124,8 +143,8 @@ _ROWS = {
 }
 
 
-def _sheet(reading: Reading, cell: CellResult, several: int) -> dict[str, Any]:
-    arrays, names = cell.arrays, reading.record.get("class_names") or ()
+def _sheet(reading: Reading, cell: CellResult, defenses: Sequence[str], several: int) -> dict[str, Any]:
+    arrays, names = cell.arrays, reading.class_names
     y = arrays["y"]
     wanted = np.linspace(0, len(y) - 1, min(several, len(y))).round().astype(int)
     rows = {title: arrays[key][0] for title, key in _ROWS.items() if key in arrays}
@@ -134,6 +153,7 @@ def _sheet(reading: Reading, cell: CellResult, several: int) -> dict[str, Any]:
     low, high = (0.0, 1.0) if unit else np.quantile(every, [0.01, 0.99]).tolist()
     return {
         "cell": cell,
+        "defenses": ", ".join(defenses),
         "shown": len(wanted),
         "of": arrays["x"].shape[0] * len(y),
         "image": arrays["x"].ndim == 5,
@@ -143,5 +163,6 @@ def _sheet(reading: Reading, cell: CellResult, several: int) -> dict[str, Any]:
         "figures": [
             (wording(name).title, shown(reading.entry(cell.defense, cell.attack, name), name))
             for name in reading.measures("inversion")
+            if name in _BESIDE
         ],
     }

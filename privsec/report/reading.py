@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -63,7 +63,9 @@ class Reading:
         """The run's table with text columns free of NaN and seeds as text."""
         table = self.results.table.copy()
         for name in ("defense", "family", "attack", "access", "measure", "unit", "direction", "status", "reason"):
-            table[name] = (table[name] if name in table else pd.Series("", table.index)).fillna("").astype(str)
+            table[name] = (
+                (table[name] if name in table else pd.Series("", table.index)).astype(object).fillna("").astype(str)
+            )
         table["seed"] = table["seed"].astype(str)
         for name in ("value", "low", "high"):
             table[name] = table[name].astype(float)
@@ -78,6 +80,12 @@ class Reading:
     def record(self) -> dict[str, Any]:
         """Versions, device, seeds, times."""
         return self.results.record
+
+    @property
+    def class_names(self) -> Sequence[str]:
+        """What the classes are called, as far as the record says."""
+        data = self.record.get("data") or {}
+        return data.get("class_names") or self.record.get("class_names") or ()
 
     @cached_property
     def defenses(self) -> tuple[str, ...]:
@@ -184,8 +192,14 @@ class Reading:
         return dict(sorted(measured.items(), key=lambda item: -item[1].known.value))
 
     def worst(self, defense: str, family: str | None = None) -> tuple[Column, Entry] | None:
-        """The attack with the largest advantage on this defense, None where none was measured."""
-        return next(iter(self.advantages(defense, family).items()), None)
+        """The strongest attack on this defense, None where none was measured.
+
+        That is the largest advantage whose interval lies above 0: a larger figure that may be noise must not hide a
+        leak that is certain. Where no interval does, it is the largest figure.
+        """
+        measured = self.advantages(defense, family)
+        certain = {column: entry for column, entry in measured.items() if entry.known.low > 0}
+        return next(iter((certain or measured).items()), None)
 
     def blanks(self, status: str) -> tuple[tuple[str, str, str], ...]:
         """(defense, attack, reason) of every pair with this status, for some seed at least."""

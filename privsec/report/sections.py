@@ -36,6 +36,8 @@ def shown(entry: Entry, name: str, mark: str = "") -> Shown:
     if not entry.resolved:
         return Shown("", "", "", "open" if entry.status == "ok" else entry.status, entry.reason)
     known, style = entry.known, wording(name).style
+    if not known.n:  # a figure that was computed, not estimated from a sample
+        return Shown(number(known.value, style), "", "", "ok", entry.reason)
     level = math.sqrt(min(max(known.value, 0.0), 1.0)) if name == "advantage" else 0.0
     return Shown(number(known.value, style), interval(known, style), f"{known.n:,}", "ok", entry.reason, level, mark)
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from privsec.core.estimate import Estimate
 from privsec.measures.blind import MEASURE as BLIND
+from privsec.measures.inversion import MEASURES as INVERSION
 from privsec.measures.membership import MEASURES as MEMBERSHIP
 from privsec.measures.utility import MEASURES as UTILITY
 
@@ -34,9 +35,15 @@ _WORDINGS = {
     "auc": Wording("AUC", "three"),
     "balanced_accuracy": Wording("balanced accuracy", "share"),
     "null_auc": Wording("AUC without the model", "three", BLIND.meaning),
+    "success": Wording("success", "share"),
     "accepted": Wording("accepted", "share"),
     "nearer_to_members": Wording("nearer to members", "share"),
     "null_success": Wording("success of the control", "share"),
+    "null_class_mean": Wording("success of the class mean", "share"),
+    "target_confidence": Wording("confidence of the target", "share"),
+    "nn_gap": Wording("nearer by", "three"),
+    "nn_gap_spread": Wording("nearer by, spread over classes", "three"),
+    "classes": Wording("classes judged", "two"),
     "ssim": Wording("SSIM", "three"),
     "psnr": Wording("PSNR", "two"),
     "train_accuracy": Wording("train accuracy", "share"),
@@ -55,7 +62,7 @@ _WORDINGS = {
 def wording(name: str) -> Wording:
     """How the measure `name` is shown; one that the report has not met is shown under its own name."""
     known = _WORDINGS.get(name, Wording(name.replace("_", " "), "three"))
-    meanings = [module[name].meaning for module in (MEMBERSHIP, UTILITY) if name in module]
+    meanings = [module[name].meaning for module in (MEMBERSHIP, INVERSION, UTILITY) if name in module]
     return known._replace(reading=known.reading or next(iter(meanings), ""))
 
 
@@ -88,7 +95,7 @@ def interval(estimate: Estimate, style: Style = "two", sign: bool = False) -> st
 
 def count(estimate: Estimate) -> str:
     """N as text that no line break tears apart."""
-    return f"n = {estimate.n:,}".replace(" ", "\N{NO-BREAK SPACE}")
+    return (f"n = {estimate.n:,}" if estimate.n else "not sampled").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def full(estimate: Estimate, name: str) -> str:

@@ -168,8 +168,8 @@ def _where(error: Exception) -> str:
 
 
 _READERS = {
-    ".yaml": lambda text: yaml.load(text, _Loader),  # noqa: S506 - _Loader is a SafeLoader
-    ".yml": lambda text: yaml.load(text, _Loader),  # noqa: S506
+    ".yaml": lambda text: yaml.load(text, _Loader),
+    ".yml": lambda text: yaml.load(text, _Loader),
     ".toml": tomllib.loads,
     ".json": json.loads,
 }
@@ -181,7 +181,7 @@ def _set(values: dict[str, Any], override: str) -> dict[str, Any]:
     if not equals or not steps:
         raise ConfigError(f"--set {override!r}: write it as a.b=value, for example --set population.models=8")
     try:
-        value = yaml.load(text, _Loader)  # noqa: S506
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {override!r}: the value is not YAML: {_where(error)}") from None
     values = json.loads(json.dumps(values))

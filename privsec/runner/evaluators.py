@@ -10,12 +10,12 @@ import numpy as np
 from privsec.core import keys
 from privsec.core.recipe import Model, Params, Recipe
 from privsec.core.target import Target
+from privsec.runner.world import World
 from privsec.training import loop, many
 from privsec.training.gradients import AdversarialGradient
-from privsec.runner.world import World
 
 RADIUS = 0.1
-"""Reach of the adversarial examples that the second evaluator is trained on, as a share of the box's width (L-infinity)."""
+"""L-infinity reach of the second evaluator's adversarial training, as a share of the box's width."""
 
 
 def recipes(world: World) -> tuple[Recipe, Recipe]:

@@ -162,7 +162,7 @@ class _Run:
     ) -> list[Params]:
         """The named models of a bank: read where they are finished, trained and kept where they are not."""
         model = self._world(bank.seed).model
-        with self.store.training(bank, lambda: self.narrator.warn("these models are being trained by another run: waiting")):
+        with self.store.training(bank, lambda: self.narrator.warn("another run trains these models: waiting for it")):
             kept = [self.store.load_model(bank, name, model) for name in names]
             missing = [i for i, params in enumerate(kept) if params is None]
             with self._timed("training"):
@@ -171,7 +171,7 @@ class _Run:
                     try:
                         self.store.save_model(bank, names[i], params)
                     except OSError as error:
-                        self.narrator.warn(f"{names[i]} could not be kept ({error.strerror}); a later run trains it again")
+                        self.narrator.warn(f"{names[i]} could not be kept ({error.strerror}): it will be trained again")
         return kept
 
     # One cell.

@@ -25,7 +25,8 @@ def forecast(plan: Plan, out: Path) -> Iterator[str]:
     model = model_of(experiment.net, dataset.shape, dataset.num_classes)
     models, size = experiment.population.models, experiment.population.size
     yield f"{experiment.title}"
-    yield f"data      {experiment.data.name}: {dataset.size} records of shape {list(dataset.shape)}, {dataset.num_classes} classes"  # type: ignore[attr-defined]
+    shape, classes = list(dataset.shape), dataset.num_classes
+    yield f"data      {experiment.data.title}: {dataset.size} records of shape {shape}, {classes} classes"
     yield f"split     {2 * size} candidates ({size} train each model), {dataset.size - 2 * size} public"
     yield f"net       {experiment.net.name}: {parameter_count(model):,} parameters"  # type: ignore[attr-defined]
     yield ""
@@ -45,7 +46,8 @@ def forecast(plan: Plan, out: Path) -> Iterator[str]:
     yield f"cells     {len(runnable)} to compute, {len(plan.cells) - len(runnable)} not applicable"
     for defense, title, reason in dict.fromkeys((c.defense, c.title, c.reason) for c in plan.cells if c.reason):
         yield f"          {defense} x {title}: {reason}"
-    yield f"cost      about {work / 1e12:.2g} TFLOP of training, placed on {axis.workers()} worker(s) ({jax.default_backend()})"
+    placement = f"{axis.workers()} at a time on the {jax.default_backend()}"
+    yield f"cost      about {work / 1e12:.2g} TFLOP of training, {placement}"
 
 
 def flops_per_record(model: Model) -> float:

@@ -18,7 +18,6 @@ from privsec.privacy.accounting import advantage_bound
 from privsec.runner.plan import Bank
 from privsec.runner.world import World
 
-
 VACUOUS = 50.0
 """An epsilon above this allows everything: there is nothing to check."""
 
@@ -126,6 +125,6 @@ def check_certificate(answer: Mapping[str, Estimate], bank: Bank) -> None:
     bound = float(advantage_bound(2 * claimed, (1 + math.exp(claimed)) * delta, 0.01))
     if measured.low > bound:
         raise PrivsecError(
-            f"the attack's TPR at 1% FPR is at least {measured.low:.3f}, and epsilon {claimed:.2f} allows at most {bound:.3f}: "
-            "the training does not keep its guarantee. Do not rely on this defense."
+            f"the attack's TPR at 1% FPR is at least {measured.low:.3f}, and epsilon {claimed:.2f} allows at most "
+            f"{bound:.3f}: the training does not keep its guarantee. Do not rely on this defense."
         )

@@ -49,7 +49,6 @@ class Bank:
         recipe = self.experiment.training.recipe(self.experiment.population.size)
         return functools.reduce(lambda made, defense: defense.on_recipe(made), self.defenses, recipe)
 
-
     @functools.cached_property
     def claim(self) -> Claim | None:
         """The privacy that the training claims; None where there is no guarantee."""
@@ -163,7 +162,7 @@ def _obstacle(experiment: Experiment, outputs: tuple[OutputDefense, ...], attack
         behind = " and ".join(d.name for d in outputs if attack.needs not in d.leaves)  # type: ignore[attr-defined]
         return f"needs {attack.needs.title}; {behind} leaves {left.title}"
     if "references" in attack.requires and experiment.population.models < FEWEST_MODELS:
-        return f"needs reference models: population.models is {experiment.population.models}, write at least {FEWEST_MODELS}"
+        return f"needs reference models: write population.models of at least {FEWEST_MODELS}"
     return ""
 
 

@@ -24,7 +24,9 @@ from privsec.runner.world import World
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "dp-accounting")
 
 
-def record(experiment: Experiment, folder: Path, seconds: Mapping[str, float], facts: Mapping[str, Any]) -> dict[str, Any]:
+def record(
+    experiment: Experiment, folder: Path, seconds: Mapping[str, float], facts: Mapping[str, Any]
+) -> dict[str, Any]:
     """The content of `record.json`. Seconds add up over the invocations that a run took."""
     path = folder / "record.json"
     before = read_json(path) if path.exists() else {}
@@ -62,7 +64,7 @@ def data_facts(dataset: Dataset, world: World) -> dict[str, Any]:
 
 def enable_compilation_cache() -> None:
     """Lets XLA keep compiled programs in the user's cache folder, unless the user has chosen one."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # type: ignore[attr-defined]
         jax.config.update("jax_compilation_cache_dir", str(platformdirs.user_cache_path("privsec") / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
@@ -79,9 +81,8 @@ def _processor() -> str:
 def _git_revision() -> str:
     """The revision of the working directory, with `+` where files are changed; empty outside a checkout."""
     try:
-        found = subprocess.run(
-            ["git", "describe", "--always", "--dirty=+", "--exclude=*"], capture_output=True, text=True, timeout=5, check=True
-        )
+        command = ["git", "describe", "--always", "--dirty=+", "--exclude=*"]
+        found = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
     return found.stdout.strip()

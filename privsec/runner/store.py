@@ -43,7 +43,9 @@ class Store:
             self.cells.mkdir(parents=True, exist_ok=True)
             self.bank.mkdir(exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"{out}: the run folder cannot be made: {error.strerror}. Choose another with --out.") from None
+            raise ConfigError(
+                f"{out}: no run folder can be made: {error.strerror}. Choose another with --out."
+            ) from None
 
     @property
     def cells(self) -> Path:
@@ -98,7 +100,7 @@ class Store:
         array_path = path.with_suffix(".npz") if arrays else None
         if array_path is not None:
             with _replacing(array_path) as partial, partial.open("wb") as file:
-                np.savez_compressed(file, **arrays)
+                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
         values = {
             **{k: getattr(result, k) for k in ("seed", "defense", "attack", "family", "access", "status", "reason")},
             "estimates": {name: estimate._asdict() for name, estimate in result.estimates.items()},

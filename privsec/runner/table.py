@@ -19,7 +19,7 @@ COLUMNS = (
 
 
 def table_of(experiment: Experiment, results: Iterable[CellResult]) -> pd.DataFrame:
-    """The run's table, in the order of the config: defenses, then attacks, then measures, then seeds and their aggregate.
+    """The run's table in the order of the config: defenses, attacks, measures, seeds and their aggregate.
 
     A cell without a number has one row for `measure = advantage` whose `status` and `reason` say why.
     """

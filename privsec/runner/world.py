@@ -88,7 +88,7 @@ class World:
         return blind_auc(np.asarray(self.candidates.x), np.asarray(self.candidates.y), self.member)
 
     def knowledge(self, attack: Attack, bank: Target) -> Knowledge:
-        """What this attack gets to know: the parts it asks for, every model's references without itself and its twin."""
+        """What this attack gets to know: the parts it asks for; references without the target and its twin."""
         shares = "references" in attack.requires
         return Knowledge(
             num_classes=self.dataset.num_classes,

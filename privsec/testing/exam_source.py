@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -12,7 +13,7 @@ from privsec.testing.exam import Check, examine, is_documented, is_its_config, r
 
 
 def examine_source(source: Source, *, skip: Iterable[str] = ()) -> None:
-    """Holds a data set against everything that privsec expects of one; it is loaded several times.
+    """Holds a data set against everything that privsec expects of one; it is loaded three times.
 
     Args:
         source: the Spec, for example `Digits()` or `Npz(path="mine.npz")`.
@@ -40,7 +41,7 @@ def declaration(source: Source) -> None:
 
 def records(source: Source) -> None:
     """Records are finite float32, labels int32 from 0 to C - 1, each class with a record."""
-    data = source.load()
+    data = _loaded(source)
     require(data.x.dtype == np.float32 and np.isfinite(data.x).all(), "x must be float32 without NaN or infinity")
     require(data.x.ndim in (2, 4), f"x has shape {data.x.shape}; tables are [N, D], images [N, H, W, C]")
     require(data.y.shape == (data.size,) and data.y.dtype == np.int32, "y must be int32 [N]")
@@ -53,7 +54,7 @@ def records(source: Source) -> None:
 
 def description(source: Source) -> None:
     """What is known beside the records fits them: names, columns to scale, groups, where the file came from."""
-    data = source.load()
+    data = _loaded(source)
     require(len(data.class_names) in (0, data.num_classes), f"{len(data.class_names)} class names for {data.num_classes} classes")
     require(len(data.feature_names) in (0, *data.shape[:1]), f"{len(data.feature_names)} feature names for shape {data.shape}")
     require(data.standardize is None or data.standardize.shape == data.shape, "`standardize` must be bool [D]")
@@ -65,16 +66,21 @@ def description(source: Source) -> None:
 
 def repeatable(source: Source) -> None:
     """Loading twice gives the same records in the same order."""
-    require(_same(source.load(), source.load()), "two loads differ: draw nothing at random but by a fixed seed")
+    require(_same(_loaded(source), source.load()), "two loads differ: draw nothing at random but by a fixed seed")
 
 
 def limited(source: Source) -> None:
     """`limit` keeps so many records, and no class is lost."""
-    whole = source.load()
+    whole = _loaded(source)
     limit = max(whole.size // 2, min(whole.size, 2 * whole.num_classes))
     part = source.model_copy(update={"limit": limit}).load()
     require(part.size == limit, f"limit={limit} keeps {part.size} records")
     require(part.num_classes == whole.num_classes, "a subset has another number of classes: take it from the whole data")
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(source: Source) -> Dataset:
+    return source.load()
 
 
 def _same(a: Dataset, b: Dataset) -> bool:

@@ -93,7 +93,7 @@ def test_two_of_one_name_are_an_error(package):
 
 def test_an_entry_point_must_be_a_named_spec(package):
     name = package({"one": "one"}, "wrong = foreign:Literal")
-    with pytest.raises(ConfigError, match="entry point 'wrong' of privsec.test_things is not a named Spec"):
+    with pytest.raises(ConfigError, match=r"entry point .wrong. of privsec\.test_things is not a named Spec"):
         Catalog("thing", Spec, name, "privsec.test_things").specs
 
 
@@ -102,7 +102,7 @@ def test_parse_errors(package, names):
     catalog = Catalog("thing", Spec, package({name: name for name in names}))
     with pytest.raises(SpecError, match="thing: name"):
         catalog.parse({"name": "onne"})
-    with pytest.raises(SpecError, match="thing: sise: unknown key 'sise'.*Did you mean 'size'"):
+    with pytest.raises(SpecError, match=r"thing: sise: unknown key 'sise'.*Did you mean 'size'"):
         catalog.parse({"name": "one", "sise": 2})
     with pytest.raises(SpecError, match="thing"):
         catalog.parse(["one"])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privsec.core.keys import derive, generator, root
@@ -15,6 +15,7 @@ def bits(key) -> tuple[int, ...]:
     return tuple(np.asarray(jax.random.key_data(key)).tolist())
 
 
+@settings(deadline=None)
 @given(paths, paths)
 def test_distinct_paths_give_distinct_keys_and_equal_ones_equal_keys(a, b):
     assert (bits(derive(root(0), *a)) == bits(derive(root(0), *b))) == (a == b)
@@ -48,6 +49,3 @@ def test_keys_are_the_same_in_every_process():
 def test_generators_follow_their_key():
     a, b = (generator(derive(root(0), name)).random(4) for name in "ab")
     assert (generator(derive(root(0), "a")).random(4) == a).all() and (a != b).all()
-
-
-

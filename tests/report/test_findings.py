@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from privsec.report.catalog import ORDER
@@ -46,23 +44,7 @@ def test_accuracy_paid_for_nothing(folder):
         folder.add(defense, "", {"test_accuracy": accuracy + 0.01 * rng.normal(size=8)}, family="utility")
         folder.add(defense, "lira", {"advantage": 0.4 + 0.01 * rng.normal(size=8)})
     (finding,) = found(folder, "PS012")
-    assert "idle costs accuracy" in finding.title and "−" in finding.evidence[0]
-
-
-def test_an_attack_that_beats_the_certificate_is_a_critical_contradiction(folder):
-    folder.config.update(
-        defenses={"dp": [{"name": "dp_sgd", "epsilon": 0.5, "delta": 1e-5}]}, attacks=[{"name": "lira"}]
-    )
-    folder.add("dp", "", {"test_accuracy": [0.8] * 4, "epsilon_claimed": [0.5] * 4}, family="utility")
-    rates = {"advantage": [0.29, 0.3, 0.31, 0.3], "tpr_at_1pct_fpr": [0.29, 0.3, 0.31, 0.3]}
-    folder.add("dp", "lira", rates)
-    (finding,) = found(folder, "PS010")
-    assert finding.severity == "critical"
-    assert f"{100 * (math.exp(0.5) * 0.01 + 1e-5):.1f}%" in finding.evidence[0]
-
-
-def test_a_certificate_that_holds_is_not_a_finding(full_run):
-    assert not [f for f in find(Reading(full_run)) if f.code == "PS010"]
+    assert "idle costs accuracy" in finding.title and "\N{MINUS SIGN}" in finding.evidence[0]
 
 
 def test_members_that_differ_without_the_model(folder):

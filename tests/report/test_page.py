@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import csv
 import json
 import re
 from html.parser import HTMLParser
@@ -12,7 +11,7 @@ from privsec.report import page
 from privsec.report.reading import Reading
 from privsec.runner.results import Results
 
-VOID = {"meta", "img", "br", "line", "hr", "link", "input"}
+VOID = {"meta", "img", "br", "line", "hr", "link", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -133,7 +132,7 @@ def test_the_heat_map_has_a_cell_for_every_pair(full_run: Results, full):
 
 def test_raw_numbers_lie_beside_the_page(full_run: Results, tmp_path: Path):
     raw = json.loads(page.write(full_run, tmp_path / "report.html").with_suffix(".json").read_text())
-    assert len(raw["table"]) == len(list(csv.DictReader((full_run.folder / "table.csv").open())))
+    assert len(raw["table"]) == len(full_run.table)
     assert raw["verdict"]["state"] == "leak" and raw["findings"] and raw["config"]["title"] == full_run.title
     assert any(row["value"] is None for row in raw["table"])
 

@@ -24,7 +24,9 @@ def judged(folder, cells, accuracies=None, **config):
     for defense, values in (accuracies or {}).items():
         folder.add(defense, "", {"test_accuracy": values}, family="utility")
     verdict = judge(Reading(folder.results()))
-    return verdict, " ".join((verdict.headline, *verdict.sentences)).replace("\u00a0", " ")
+    return verdict, " ".join((verdict.headline, *verdict.sentences)).replace("\u00a0", " ").replace(
+        "\N{MINUS SIGN}", "-"
+    )
 
 
 def test_a_leak_is_named_with_attack_interval_and_n(folder):
@@ -41,6 +43,11 @@ def test_membership_is_said_in_shares_of_records_where_the_rate_is_known(folder)
     assert "lira names 41.5% [40.7, 42.3] of them while wrongly accusing 1% of the others" in headline
 
 
+def test_a_larger_figure_that_may_be_noise_does_not_hide_a_certain_leak(folder):
+    verdict, text = judged(folder, {("none", "noisy"): [2.0, -1.0, 2.0, -1.0, 2.0, -1.0], ("none", "lira"): HIGH})
+    assert verdict.state == "leak" and "lira recognizes training records with advantage 0.41" in text
+
+
 def test_no_leak_is_bounded_to_the_attacks_that_ran(folder):
     verdict, text = judged(folder, {("none", "loss"): LOW, ("none", "lira"): [-x for x in LOW]})
     assert verdict.state == "held"
@@ -55,14 +62,14 @@ def test_nothing_measured_is_not_called_safe(folder):
 
 
 def test_the_best_defense_and_its_price(folder):
-    cells = {("none", "lira"): HIGH, ("dp", "lira"): LOW, ("weak", "lira"): [x - 0.1 for x in HIGH]}
+    cells = {("none", "lira"): HIGH, ("dp", "lira"): LOW, ("weak", "lira"): [x - 0.104 for x in HIGH]}
     verdict, text = judged(folder, cells, {"none": GOOD, "dp": POOR, "weak": GOOD})
     assert verdict.best == "dp"
     assert (
-        "dp buys most" in text and "within noise of chance" in text and "It costs test accuracy: −19.8 points" in text
+        "dp buys most" in text and "within noise of chance" in text and "It costs test accuracy: -19.8 points" in text
     )
-    assert "Of the defenses that cost no measurable accuracy, weak helps most: lira is left with advantage 0.31" in text
-    assert [key.value for key in verdict.keys[:3]] == ["0.41", "0.00", "−19.8"]
+    assert "Of the defenses that cost no measurable accuracy, weak helps most: lira is left with advantage 0.30" in text
+    assert [key.value for key in verdict.keys[:3]] == ["0.41", "0.00", "\N{MINUS SIGN}19.8"]
 
 
 def test_between_equally_strong_defenses_the_more_accurate_wins(folder):
@@ -107,4 +114,8 @@ def test_without_an_undefended_model_the_gain_is_called_unknown(folder):
 
 
 def test_numbers_have_a_true_minus_and_no_negative_zero():
-    assert number(-0.5, "share") == "−50.0%" and number(-0.0004) == "0.00" and number(0.0, sign=True) == "0.00"
+    assert (
+        number(-0.5, "share") == "\N{MINUS SIGN}50.0%"
+        and number(-0.0004) == "0.00"
+        and number(0.0, sign=True) == "0.00"
+    )

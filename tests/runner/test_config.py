@@ -57,8 +57,14 @@ def test_yaml_numbers_in_exponent_form_are_numbers(small, tmp_path):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda c: c["attacks"].append({"name": "rmia", "gama": 2}), ["attacks[2].gama", "gamma", "Did you mean 'gamma'"]),
-        (lambda c: c["attacks"].append({"name": "lria"}), ["attacks[2].name", "no such name 'lria'", "Did you mean 'lira'"]),
+        (
+            lambda c: c["attacks"].append({"name": "rmia", "gama": 2}),
+            ["attacks[2].gama", "gamma", "Did you mean 'gamma'"],
+        ),
+        (
+            lambda c: c["attacks"].append({"name": "lria"}),
+            ["attacks[2].name", "no such name 'lria'", "Did you mean 'lira'"],
+        ),
         (lambda c: c["attacks"].append({"online": True}), ["attacks[2]", "no `name`"]),
         (lambda c: c["attacks"].append({"name": "lira"}), ["two attacks are called 'lira'", "label"]),
         (lambda c: c.pop("title"), ["title", "required"]),
@@ -66,7 +72,10 @@ def test_yaml_numbers_in_exponent_form_are_numbers(small, tmp_path):
         (lambda c: c["training"].update(learning_rate="fast"), ["training.learning_rate", "'fast'"]),
         (lambda c: c["training"].update(learning_rate=-1), ["training.learning_rate", "greater than 0", "-1"]),
         (lambda c: c["defenses"].update(dp=[{"name": "dp_sgd"}]), ["defenses.dp[0]", "epsilon", "noise_multiplier"]),
-        (lambda c: c["defenses"].update(bad=[{"name": "rounding", "decimal": 1}]), ["defenses.bad[0].decimal", "decimals"]),
+        (
+            lambda c: c["defenses"].update(bad=[{"name": "rounding", "decimal": 1}]),
+            ["defenses.bad[0].decimal", "decimals"],
+        ),
         (lambda c: c.update(atacks=[]), ["atacks", "Did you mean 'attacks'"]),
         (lambda c: c.update(attacks=[]), ["attacks", "at least 1"]),
         (lambda c: c.update(seeds=[1, 1]), ["seed is named twice"]),
@@ -122,7 +131,9 @@ def test_a_missing_file_and_a_binary_file_are_told_apart(tmp_path):
 
 
 def test_settings_override_the_file(small):
-    made = load(small, ["training.epochs=7", "attacks[1].online=false", "population={models: 4, size: 50}", "seeds=[3]"])
+    made = load(
+        small, ["training.epochs=7", "attacks[1].online=false", "population={models: 4, size: 50}", "seeds=[3]"]
+    )
     assert made.training.epochs == 7
     assert made.attacks[1] == LiRA(online=False)
     assert (made.population.models, made.population.size, made.seeds) == (4, 50, (3,))

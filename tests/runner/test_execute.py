@@ -49,7 +49,9 @@ def without_seconds(folder: Path) -> dict[str, dict]:
 
 def test_a_run_leaves_a_complete_folder(small, tmp_path, quiet):
     results = run(small, out=tmp_path, narrator=quiet)
-    assert {"config.yaml", "table.csv", "record.json", "cells.json", "cells"} <= {p.name for p in results.folder.iterdir()}
+    assert {"config.yaml", "table.csv", "record.json", "cells.json", "cells"} <= {
+        p.name for p in results.folder.iterdir()
+    }
     assert tuple(results.table.columns) == COLUMNS
     assert not list(tmp_path.rglob("*.pkl")) and not list(tmp_path.rglob(".*.partial"))
     assert results.record["seeds"] == [0, 1] and results.record["versions"]["jax"] == jax.__version__
@@ -65,7 +67,13 @@ def test_the_table_has_every_cell_every_seed_and_the_aggregate(small, tmp_path, 
         for attack in ("loss", "lira"):
             rows = table[(table.defense == defense) & (table.attack == attack) & (table.measure == "advantage")]
             assert list(rows.seed) == ["0", "1", "all"]
-    assert set(table[table.attack == "lira"].measure) >= {"advantage", "auc", "tpr_at_1pct_fpr", "tpr_at_0.1pct_fpr", "null_auc"}
+    assert set(table[table.attack == "lira"].measure) >= {
+        "advantage",
+        "auc",
+        "tpr_at_1pct_fpr",
+        "tpr_at_0.1pct_fpr",
+        "null_auc",
+    }
     refused = table[(table.defense == "labels") & (table.attack == "lira")]
     assert set(refused.status) == {"not_applicable"} and refused.value.isna().all()
     assert refused.reason.str.contains("label_only leaves labels").all()
@@ -126,7 +134,9 @@ def test_a_full_disk_is_reported_and_the_rest_finishes(small, tmp_path, quiet, m
         return original(self, cell, result, arrays)
 
     monkeypatch.setattr(Store, "save_cell", full)
-    monkeypatch.setattr(Store, "save_model", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+    monkeypatch.setattr(
+        Store, "save_model", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+    )
     results = run(small, out=tmp_path, narrator=quiet)
     assert all("No space left on device" in cell.reason for cell in results.failed)
     assert {c.attack for c in results.failed} == {"lira"}
@@ -208,7 +218,9 @@ def test_killed_at_any_moment_the_same_command_ends_with_the_same_numbers(small,
         process.wait()
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.glob("killed/bank/*/model-*")}
     assert kept
-    finished = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, check=False)
+    finished = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "200"}, check=False
+    )
     assert finished.returncode == 0, finished.stderr
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), "no finished model was trained again"
     folder = next(tmp_path.glob("killed/a-small-one-*"))

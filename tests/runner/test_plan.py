@@ -15,7 +15,10 @@ def test_defenses_that_act_on_the_outputs_share_the_models(small):
 
 
 def test_every_training_defense_has_its_own_models(small):
-    small["defenses"] |= {"decay": [{"name": "weight_decay", "strength": 0.1}], "both": [{"name": "weight_decay", "strength": 0.1}, {"name": "rounding"}]}
+    small["defenses"] |= {
+        "decay": [{"name": "weight_decay", "strength": 0.1}],
+        "both": [{"name": "weight_decay", "strength": 0.1}, {"name": "rounding"}],
+    }
     assert len(plan(small).banks) == 2 * len(small["seeds"])
 
 

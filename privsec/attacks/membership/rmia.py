@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import jax
@@ -18,12 +19,15 @@ from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.errors import NotApplicable
 from privsec.core.evidence import MembershipScores
 from privsec.core.target import Target
-from privsec.ops.leave_out import chunks, fewest, log_mean_exp
+from privsec.measures.roc import auc
+from privsec.ops.leave_out import chunks, counts, log_mean_exp
 
-GRID = tuple(round(0.1 * step, 1) for step in range(11))
+SHARES = tuple(round(0.1 * step, 1) for step in range(11))
 """The values of `a` that are tried."""
+TEMPERATURES = (1.0, 2.0, 4.0)
+"""The temperatures that are tried."""
 JUDGES = 4
-"""How many references are attacked to choose `a`."""
+"""How many references are attacked to choose the temperature and `a`."""
 SAMPLE = 8192
 """On how many candidates, at most."""
 
@@ -39,9 +43,10 @@ class RMIA(Attack):
     a: float | None = Field(default=None, ge=0, le=1)
     """Offline: p_in is taken for a p_out + (1 - a). None chooses it by attacking references, with known members."""
 
-    temperature: float = Field(default=2.0, gt=0)
+    temperature: float | None = Field(default=None, gt=0)
     """p is sigmoid(margin / temperature). At 1 it is the model's own probability of the true class, where references
-    sure of a record all say 1 and nothing is left to compare; 2 is what implementations of the paper use."""
+    sure of a record all say 1 and nothing is left to compare. None chooses it as `a` is chosen, and takes 1 where there
+    are too few references to attack one with the others."""
 
     family: ClassVar[Family] = "membership"
     needs: ClassVar[Access] = Access.SCORES
@@ -53,14 +58,29 @@ class RMIA(Attack):
         population = shadows.population_of(knowledge)
         seen = shadows.observe(target, knowledge, "margin", inside=int(self.online), outside=1)
         assert knowledge.references is not None
-        margins = *seen[:2], *(models.observe(population, "margin") for models in (target, knowledge.references))
-        log_p, known, log_pz, known_z = (log_probability(margin, self.temperature) for margin in margins)
-        a = None
-        if not self.online:
-            a = choose_a(known, seen.included, seen.usable) if self.a is None else np.array([self.a])
-        of_records = log_ratio(log_p, known, seen.included, seen.usable, a=a)
-        of_population = population_log_ratio(log_pz, known_z, seen.usable)
-        return MembershipScores(preferred_share(of_records, of_population, self.gamma))
+        of_population = [models.observe(population, "margin") for models in (target, knowledge.references)]
+        temperature, a = self._chosen(seen)
+        scores = np.empty(seen.target.shape)
+        for t in np.unique(temperature):
+            mine = temperature == t  # targets whose attackers chose alike share the references' probabilities
+            usable = np.broadcast_to(seen.usable, (len(temperature), len(seen.included)))[mine]
+            log_p, known = (log_probability(margin, t) for margin in (seen.target[mine], seen.references))
+            log_pz, known_z = (log_probability(margin, t) for margin in (of_population[0][mine], of_population[1]))
+            ratio = log_ratio(log_p, known, seen.included, usable, a=None if self.online else a[mine])
+            beaten = population_log_ratio(log_pz, known_z, usable)
+            scores[mine] = preferred_share(ratio, beaten, self.gamma)
+        return MembershipScores(scores)
+
+    def _chosen(self, seen: shadows.Shadows) -> tuple[np.ndarray, np.ndarray]:
+        """The temperature and `a` of each target's attacker, float64 [T] each; `a` is NaN online."""
+        temperatures = TEMPERATURES if self.temperature is None else (self.temperature,)
+        shares = (None,) if self.online else SHARES if self.a is None else (self.a,)
+        settings = [(t, a) for t in temperatures for a in shares]
+        if len(settings) == 1:
+            chosen = np.array([settings[0]] * len(seen.target), np.float64)
+        else:
+            chosen = choose(seen.references, seen.included, seen.usable, settings)
+        return tuple(np.broadcast_to(chosen, (len(seen.target), 2)).T)
 
 
 def log_probability(margin: np.ndarray, temperature: float) -> np.ndarray:
@@ -125,41 +145,61 @@ def preferred_share(log_ratio: np.ndarray, population: np.ndarray, gamma: float)
     return shadows.break_ties(np.stack(beaten), log_ratio, population.shape[1])
 
 
-def choose_a(references: np.ndarray, included: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """The `a` with which each target's attacker tells members of *references* best (by AUC), float64 [T] of `GRID`.
+def choose(
+    margins: np.ndarray, included: np.ndarray, usable: np.ndarray, settings: Sequence[tuple[float, float | None]]
+) -> np.ndarray:
+    """The setting with which each target's attacker tells members of *references* best, by AUC.
 
     A reference that plays the target is attacked with the usable references other than itself and its complementary
     twin. Nothing about the target is read.
 
     Args:
-        references: [M, N] log-probability of the true class.
+        margins: [M, N], the references' margins.
         included: bool [M, N].
         usable: bool [T, M] or [1, M].
+        settings: (temperature, a) pairs to choose from; `a` None is the online attack.
+
+    Returns:
+        float64 [T, 2] (or [1, 2]): temperature and `a`; NaN for None. Where there are too few references to attack one
+        with the others, the first setting, if all have the same `a`.
+
+    Raises:
+        NotApplicable: there are too few references to choose `a`.
     """
-    some = np.linspace(0, references.shape[1] - 1, min(SAMPLE, references.shape[1])).astype(int)
-    references, included = references[:, some], included[:, some]
+    some = np.linspace(0, margins.shape[1] - 1, min(SAMPLE, margins.shape[1])).astype(int)
+    margins, included = margins[:, some], included[:, some]
     rows, which = np.unique(usable, axis=0, return_inverse=True)
-    return np.array([_choose_a(references, included, row) for row in rows])[which.reshape(-1)]
+    return np.array([_choose(margins, included, row, settings) for row in rows], np.float64)[which.reshape(-1)]
 
 
-def _choose_a(references: np.ndarray, included: np.ndarray, usable: np.ndarray) -> float:
+def _choose(
+    margins: np.ndarray, included: np.ndarray, usable: np.ndarray, settings: Sequence[tuple[float, float | None]]
+) -> tuple[float, float | None]:
     mine = np.flatnonzero(usable)
     judges = mine[np.unique(np.linspace(0, len(mine) - 1, JUDGES).astype(int))]
     helpers = np.zeros((len(judges), len(usable)), bool)
     for row, judge in zip(helpers, judges, strict=True):
         twin = ~(included[mine] == included[judge]).any(axis=1)
         row[mine[~twin & (mine != judge)]] = True
-    if fewest(~included, helpers) < 1:
+    enough = counts(~included, helpers).min(axis=0) >= 1
+    if any(a is None for _, a in settings):
+        enough &= counts(included, helpers).min(axis=0) >= 1
+    if not enough.any():
+        if len({a for _, a in settings}) == 1:
+            return settings[0]
         raise NotApplicable(
             "too few references to choose `a` by attacking one with the others: train more, or state `a` (0.3, say)"
         )
-    outside = log_mean_exp(references, ~included, helpers)
+    margins, included = margins[:, enough], included[:, enough]
 
-    def quality(a: float) -> float:
-        ratio = references[judges] - _offline(outside, a)
-        return float(np.mean([_auc(scores, member) for scores, member in zip(ratio, included[judges], strict=True)]))
+    def quality(setting: tuple[float, float | None]) -> float:
+        temperature, a = setting
+        log_p = log_probability(margins, temperature)
+        share = None if a is None else np.full(len(judges), a)
+        ratio = log_ratio(log_p[judges], log_p, included, helpers, a=share)
+        return float(np.mean([auc(scores, member) for scores, member in zip(ratio, included[judges], strict=True)]))
 
-    return max(GRID, key=quality)
+    return max(settings, key=quality)
 
 
 def _balanced(log_out: np.ndarray, log_in: np.ndarray) -> np.ndarray:
@@ -169,9 +209,3 @@ def _balanced(log_out: np.ndarray, log_in: np.ndarray) -> np.ndarray:
 def _offline(log_out: np.ndarray, a: np.ndarray | float) -> np.ndarray:
     with np.errstate(divide="ignore"):
         return _balanced(np.log1p(a) + log_out, np.log1p(-np.asarray(a)))
-
-
-def _auc(scores: np.ndarray, member: np.ndarray) -> float:
-    others = np.sort(scores[~member])
-    below = np.searchsorted(others, scores[member], side="left") + np.searchsorted(others, scores[member], side="right")
-    return float(below.mean() / (2 * max(len(others), 1)))

@@ -32,7 +32,7 @@ class Shokri(Attack):
     name: Literal["shokri"] = "shokri"
     folds: int = Field(default=4, ge=1)
     """Leave-one-out: targets share a classifier in so many groups; it learns on the shadows all of them may use."""
-    samples: int = Field(default=200_000, ge=100)
+    samples: int = Field(default=100_000, ge=100)
     """The most (record, shadow) pairs that a classifier is trained on."""
     ridge: float = Field(default=1.0, gt=0)
     """How strongly a class's classifier is drawn toward the one for all classes, in pairs."""

@@ -94,16 +94,36 @@ def test_rmia_chooses_the_a_that_attacks_references_best():
     included, usable = pairs(12, records, rng), usable_of(12)
     out = rng.uniform(0.01, 0.9, records) * np.exp(rng.normal(0, 0.2, (12, records)))
     p = np.clip(np.where(included, 0.6 * out + 0.4, out), 1e-6, 1 - 1e-6)
-    chosen = rmia.choose_a(np.log(p), included, usable)
-    assert chosen.shape == (12,)
+    settings = [(1.0, a) for a in rmia.SHARES]
+    chosen = rmia.choose(np.log(p) - np.log1p(-p), included, usable, settings)
+    assert chosen.shape == (12, 2)
 
     def quality(a):
         ratio = rmia.log_ratio(np.log(p), np.log(p), included, usable, a=np.full(12, a))
         return np.mean([oracle.auc(row, member) for row, member in zip(ratio, included, strict=True)])
 
-    best = max(quality(a) for a in rmia.GRID)
-    assert all(best - quality(a) < 0.005 for a in set(chosen))
+    best = max(quality(a) for a in rmia.SHARES)
+    assert all(best - quality(a) < 0.005 for a in set(chosen[:, 1]))
     assert quality(1.0) < best - 0.02  # so there was something to choose
+
+
+def test_rmia_chooses_its_settings_without_reading_the_target():
+    """Another answer of the target, or another membership of it, changes no choice of its attacker."""
+    rng, records = np.random.default_rng(1), 500
+    included, usable = pairs(8, records, rng), usable_of(8)
+    margins = rng.normal(0, 2, (8, records)) + 3 * included
+    settings = [(t, a) for t in rmia.TEMPERATURES for a in (None, 0.2, 0.8)]
+    before = rmia.choose(margins, included, usable, settings)
+    margins[:2], included[:2] = rng.normal(0, 9, (2, records)), pairs(2, records, rng)
+    np.testing.assert_array_equal(rmia.choose(margins, included, usable, settings)[:2], before[:2])
+
+
+def test_rmia_attacks_every_target_with_the_temperature_its_attacker_chose(random, monkeypatch):
+    per_target = np.array([[rmia.TEMPERATURES[t % 3], np.nan] for t in range(len(random.usable))])
+    monkeypatch.setattr(rmia, "choose", lambda *_: per_target)
+    mixed = random.run(RMIA())
+    for t, (temperature, _) in enumerate(per_target):
+        np.testing.assert_allclose(mixed[t], random.run(RMIA(temperature=temperature))[t], rtol=1e-12)
 
 
 def test_attack_r(random):

@@ -1,0 +1,55 @@
+"""Every attack in the catalog, by its defaults and its notable variants, passes the exam that privsec ships."""
+
+from itertools import chain
+
+import pytest
+
+from privsec.attacks import ATTACKS
+from privsec.testing import ATTACK_CHECKS
+
+VARIANTS = {
+    "attack_p": [{"per_class": True}],
+    "boundary": [{"records": 60, "queries": 500}],
+    "confidence": [{"per_class": False}],
+    "entropy": [{"per_class": False}],
+    "lira": [
+        {"online": False},
+        {"variance": "per_example"},
+        {"variance": "shrunk"},
+        {"online": False, "variance": "shrunk"},
+    ],
+    "mi_face": [
+        {"objective": "confidence", "optimizer": "sign", "steps": 100, "targets": 6},
+        {"begin": "record", "optimizer": "momentum", "l2": 0.01, "tv": 0.0, "steps": 100, "targets": 6},
+    ],
+    "modified_entropy": [{"per_class": False}],
+    "rmia": [{"online": False}, {"online": False, "a": 0.3}, {"gamma": 1.0, "temperature": 1.0}],
+    "score_inversion": [{"directions": "white", "begin": "box", "steps": 60, "targets": 6}],
+    "shokri": [{"folds": 1}],
+}
+"""Settings beside the defaults that take another path through an attack. An attack without a line is examined as it is."""
+
+INSTANCES = [
+    ATTACKS.parse({"name": name, **settings})
+    for name, settings in chain(
+        ((name, {}) for name in ATTACKS.specs), ((name, each) for name, many in VARIANTS.items() for each in many)
+    )
+]
+
+
+def titled(attack):
+    settings = attack.model_dump(exclude_defaults=True)
+    return ",".join([attack.name, *(f"{key}={value}" for key, value in settings.items())])
+
+
+# The checks of one attack run in a row, so that they share its evidence.
+CASES = [pytest.param(a, check, id=f"{titled(a)}-{check}") for a in INSTANCES for check in ATTACK_CHECKS]
+
+
+@pytest.mark.parametrize(("attack", "check"), CASES)
+def test_attack(attack, check):
+    ATTACK_CHECKS[check](attack)
+
+
+def test_variants_are_of_attacks_that_exist():
+    assert set(VARIANTS) <= set(ATTACKS.specs)

@@ -1,0 +1,310 @@
+"""The exam itself: each requirement catches the mistake that it is there for."""
+
+import itertools
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from privsec.attacks.membership.boundary import Boundary
+from privsec.attacks.membership.lira import LiRA
+from privsec.attacks.membership.loss import Loss
+from privsec.core.access import Access
+from privsec.core.defense import OutputDefense, TrainingDefense
+from privsec.core.evidence import MembershipScores
+from privsec.data.digits import Digits
+from privsec.defenses.outputs.rounding import Rounding
+from privsec.defenses.training.mixup import Mixed
+from privsec.nets.base import Net
+from privsec.nets.layers import Dense
+from privsec.testing import ATTACK_CHECKS, DEFENSE_CHECKS, NET_CHECKS, SOURCE_CHECKS, examine_attack, examine_defense
+
+
+class Careless(Loss):
+    """The loss attack with a mistake."""
+
+
+class Backwards(Careless):
+    def score(self, signal):
+        return -signal
+
+
+class Infinite(Careless):
+    def score(self, signal):
+        return np.where(signal > signal.mean(), np.inf, signal)
+
+
+class Choosy(Careless):
+    def score(self, signal):
+        return np.where(signal > np.median(signal), signal, np.nan)
+
+
+class Greedy(Careless):
+    needs: ClassVar[Access] = Access.WEIGHTS
+
+
+class Uncited(Careless):
+    paper: ClassVar[str] = "somebody, somewhere"
+
+
+class Undescribed(Careless):
+    strength: float = 1.0
+
+
+class Boastful(Careless):
+    def run(self, target, knowledge, key):
+        return super().run(target, knowledge, key)._replace(queries=50.0)
+
+
+class Crashing(Careless):
+    def run(self, target, knowledge, key):
+        return MembershipScores(target.observe(knowledge.candidates, "margin"))
+
+
+class Forgetful(Careless):
+    calls: ClassVar = itertools.count()
+
+    def score(self, signal):
+        return signal + 1e-9 * next(self.calls)
+
+
+class Eager(Careless):
+    traceable: ClassVar[bool] = True
+
+    def run(self, target, knowledge, key):
+        return MembershipScores(np.asarray(target.log_scores(knowledge.candidates.x)[..., 0]))
+
+
+class Stacked(Careless):
+    def score(self, signal):
+        return signal * (1.0 if len(signal) > 1 else np.nan)
+
+
+class Modest(Boundary):
+    """The boundary attack, counting one query for many."""
+
+    def run(self, target, knowledge, key):
+        return super().run(target, knowledge, key)._replace(queries=20.0)
+
+
+class Peeking(LiRA):
+    """LiRA with the target among its own references."""
+
+    def run(self, target, knowledge, key):
+        everyone = None if knowledge.usable is None else np.ones_like(knowledge.usable)
+        everyone = None if everyone is None else everyone ^ np.eye(*everyone.shape, dtype=bool)
+        return super().run(target, replace(knowledge, usable=everyone), key)
+
+
+class Cheating(LiRA):
+    """LiRA with a hint from the answer."""
+
+    def run(self, target, knowledge, key):
+        found = super().run(target, knowledge, key)
+        return found._replace(scores=found.scores + 9.0 * np.asarray(knowledge.included)[: len(found.scores)])
+
+
+@pytest.mark.parametrize(
+    ("check", "attack"),
+    [
+        ("power", Backwards()),
+        ("evidence", Infinite()),
+        ("evidence", Choosy()),
+        ("access", Greedy()),
+        ("declaration", Uncited()),
+        ("declaration", Undescribed()),
+        ("queries", Boastful()),
+        ("queries", Modest(queries=200)),
+        ("knowledge", Crashing()),
+        ("reproducible", Forgetful()),
+        ("compilation", Eager()),
+        ("alone", Stacked()),
+        ("leave_one_out", Peeking()),
+        ("leave_one_out", Cheating()),
+        ("null", Cheating()),
+    ],
+)
+def test_a_careless_attack_is_told_so(check, attack):
+    with pytest.raises((AssertionError, jax.errors.JAXTypeError)):
+        ATTACK_CHECKS[check](attack)
+
+
+def test_all_failures_are_told_at_once_and_a_check_can_be_skipped():
+    with pytest.raises(AssertionError, match=r"(?s)fails 1 of 12.*\[power\] Where models store.*sign of the score"):
+        examine_attack(Backwards())
+    examine_attack(Backwards(), skip=["power"])
+    with pytest.raises(ValueError, match="no such check: pover; the checks are config"):
+        examine_attack(Backwards(), skip=["pover"])
+
+
+class Outputs(OutputDefense):
+    """An output defense with a mistake."""
+
+    name: Literal["outputs"] = "outputs"
+    paper = "Nobody 2020, arXiv 0000.00000"
+    strength: float = 0.5
+    """How much of it."""
+
+    def on_outputs(self, log_scores, x, secret):
+        return log_scores
+
+
+class Unnormalized(Outputs):
+    def on_outputs(self, log_scores, x, secret):
+        return log_scores - self.strength
+
+
+class Withholding(Outputs):
+    def on_outputs(self, log_scores, x, secret):
+        return jnp.where(log_scores < jnp.log(0.01), -jnp.inf, log_scores)
+
+
+class Averaged(Outputs):
+    def on_outputs(self, log_scores, x, secret):
+        noise = self.strength * jax.random.normal(secret, log_scores.shape)
+        return jax.nn.log_softmax(log_scores + noise)
+
+
+class Telling(Outputs):
+    leaves: ClassVar[Access] = Access.LABELS
+
+
+class Generous(Outputs):
+    leaves: ClassVar[Access] = Access.LOGITS
+
+
+class Permanent(Outputs):
+    def on_outputs(self, log_scores, x, secret):
+        return jax.nn.log_softmax(log_scores / 2)
+
+
+class Useless(Outputs):
+    def on_outputs(self, log_scores, x, secret):
+        return jax.nn.log_softmax(-log_scores)
+
+
+class Training(TrainingDefense):
+    """A training defense with a mistake."""
+
+    name: Literal["training"] = "training"
+    paper = "Nobody 2020, arXiv 0000.00000"
+    strength: float = 0.5
+    """How much of it."""
+
+    def on_recipe(self, recipe):
+        return recipe
+
+
+class Mixing(Training):
+    def on_recipe(self, recipe):
+        return replace(recipe, transforms=(Mixed(),)).with_rates(mixup=1.0)
+
+
+class Claiming(Training):
+    def on_recipe(self, recipe):
+        return replace(recipe, dp_event=None)
+
+
+class Quieting(Training):
+    def on_recipe(self, recipe):
+        return recipe.with_rates(noise_multiplier=0.0)
+
+
+class Changing(Training):
+    def on_recipe(self, recipe):
+        recipe.rates["learning_rate"] = 0.5
+        return recipe
+
+
+class Recompiled(Training):
+    def on_recipe(self, recipe):
+        return replace(recipe, optimizer=lambda rates: recipe.optimizer(rates))
+
+
+class Stopped(Training):
+    def on_recipe(self, recipe):
+        return recipe.with_rates(learning_rate=0.0)
+
+
+@pytest.mark.parametrize(
+    ("check", "defense"),
+    [
+        ("distribution", Unnormalized()),
+        ("distribution", Withholding()),
+        ("distribution", Averaged()),
+        ("repetition", Averaged()),
+        ("leaves", Telling()),
+        ("leaves", Generous()),
+        ("identity", Permanent()),
+        ("utility", Useless()),
+        ("utility", Stopped()),
+        ("privacy", Mixing()),
+        ("privacy", Claiming()),
+        ("privacy", Quieting()),
+        ("stage", Changing()),
+        ("stage", Recompiled()),
+    ],
+)
+def test_a_careless_defense_is_told_so(check, defense):
+    with pytest.raises(AssertionError):
+        DEFENSE_CHECKS[check](defense)
+
+
+def test_strength_zero_may_be_given():
+    examine_defense(Rounding(), off=Rounding(decimals=None), skip=["utility"])
+    with pytest.raises(AssertionError, match="not the identity"):
+        examine_defense(Rounding(), off=Rounding(decimals=1))
+
+
+class Shifted(Digits):
+    """Digits with labels from 1."""
+
+    def load(self):
+        data = super().load()
+        return replace(data, y=data.y + 1)
+
+
+class Shuffled(Digits):
+    """Digits in another order each time."""
+
+    calls: ClassVar = itertools.count()
+
+    def load(self):
+        data = super().load()
+        return data.take(np.random.default_rng(next(self.calls)).permutation(data.size))
+
+
+def test_a_careless_data_set_is_told_so():
+    with pytest.raises(AssertionError, match="labels must be"):
+        SOURCE_CHECKS["records"](Shifted())
+    with pytest.raises(AssertionError, match="two loads differ"):
+        SOURCE_CHECKS["repeatable"](Shuffled())
+
+
+class Batchy(Net):
+    """A net with batch statistics and an unseen parameter."""
+
+    name: Literal["batchy"] = "batchy"
+
+    def module(self, shape, num_classes, rngs):
+        return _Batchy(int(np.prod(shape)), num_classes, rngs)
+
+
+class _Batchy(nnx.Module):
+    def __init__(self, inputs, outputs, rngs):
+        self.dense, self.gain = Dense(inputs, outputs, rngs=rngs), nnx.Param(jnp.ones(()))
+
+    def __call__(self, x, tap):
+        x = x.reshape(x.shape[0], -1)
+        return self.gain[...] * self.dense(x - x.mean(axis=0), tap)
+
+
+def test_a_careless_net_is_told_so():
+    with pytest.raises(AssertionError, match="GroupNorm"):
+        NET_CHECKS["separation"](Batchy())
+    with pytest.raises(AssertionError, match="unclipped"):
+        NET_CHECKS["taps"](Batchy())

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from privsec.core.errors import ConfigError
+from privsec.core.spec import SpecError
+from privsec.nets.adapt import from_nnx
+from privsec.nets.base import ACTIVATIONS, model_of, parameter_count
+from privsec.nets.cnn import CNN
+from privsec.nets.layers import Dense
+from privsec.nets.mlp import MLP
+from privsec.nets.wide_resnet import WideResNet
+
+CASES = {
+    "mlp": (MLP(hidden=(5, 4)), (6,)),
+    "softmax regression": (MLP(hidden=()), (6,)),
+    "mlp of images": (MLP(hidden=(5,), activation="tanh"), (3, 3, 2)),
+    "cnn": (CNN(channels=(3, 4), dense=(5,)), (9, 8, 1)),
+    "cnn too small to pool twice": (CNN(channels=(3, 4, 4), dense=()), (7, 4, 2)),
+    "wide_resnet": (WideResNet(depth=10, groups=4), (9, 8, 3)),
+}
+CLASSES = 3
+every_net = pytest.mark.parametrize("case", CASES)
+
+
+@functools.cache
+def built(case):
+    net, shape = CASES[case]
+    model = model_of(net, shape, CLASSES)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, *shape)), jnp.float32)
+    return model, jax.jit(model.init)(jax.random.key(0)), x
+
+
+@functools.cache
+def seen(case):
+    model, params, x = built(case)
+    return jax.jit(model.tapped)(params, x, None)
+
+
+@every_net
+def test_logits_have_a_row_a_record_and_a_column_a_class(case):
+    model, params, _ = built(case)
+    logits, _ = seen(case)
+    assert logits.shape == (4, CLASSES) and np.isfinite(logits).all() and logits.dtype == jnp.float32
+    assert (model.shape, model.num_classes) == (CASES[case][1], CLASSES)
+    assert parameter_count(model) == sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+@every_net
+def test_initialization_follows_its_key(case):
+    model, params, _ = built(case)
+    init = jax.jit(model.init)
+    same, other = init(jax.random.key(0)), init(jax.random.key(1))
+    assert all(jax.tree.leaves(jax.tree.map(lambda a, b: (a == b).all(), params, same)))
+    assert not all(jax.tree.leaves(jax.tree.map(lambda a, b: (a == b).all(), params, other)))
+
+
+@every_net
+def test_every_parameter_belongs_to_exactly_one_tapped_layer(case):
+    model, params, _ = built(case)
+    owned = [
+        (*layer.path, leaf)
+        for layer in model.layers
+        for leaf in ({"dense": "kernel", "scale": "scale"}[layer.kind], "bias")
+    ]
+    paths = [tuple(step.key for step in path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    assert sorted(map(str, owned)) == sorted(map(str, paths)) and len(set(owned)) == len(owned)
+    assert set(seen(case)[1]) == {layer.name for layer in model.layers}
+
+
+@every_net
+def test_no_record_looks_at_another(case):
+    model, params, x = built(case)
+    slope = np.asarray(jax.jit(jax.grad(lambda x: jnp.sum(model.apply(params, x)[1] ** 2)))(x))
+    assert np.abs(slope[1]).max() > 0
+    assert np.abs(slope[[0, 2, 3]]).max() == 0
+
+
+@every_net
+def test_a_pre_activation_is_its_layers_linear_map_of_its_input(case):
+    model, params, _ = built(case)
+    for layer in model.layers:
+        own = functools.reduce(lambda tree, step: tree[step], layer.path, params)
+        inputs, outputs = seen(case)[1][layer.name]
+        made = inputs @ own["kernel"] if layer.kind == "dense" else inputs * own["scale"]
+        np.testing.assert_allclose(made + own["bias"], outputs, atol=1e-5)
+
+
+@pytest.mark.parametrize("net", [CNN(), WideResNet()], ids=lambda net: net.name)
+@pytest.mark.parametrize("shape", [(64,), (3, 3, 1), (8, 8)])
+def test_records_a_net_cannot_read_are_an_error(net, shape):
+    with pytest.raises(ConfigError, match=rf"net '{net.name}' reads images .* shape \[{shape[0]}.*mlp"):
+        model_of(net, shape, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [lambda: WideResNet(depth=12), lambda: WideResNet(depth=4), lambda: MLP(hidden=(0,)), lambda: CNN(channels=())],
+)
+def test_impossible_architectures_are_errors(call):
+    with pytest.raises(SpecError):
+        call()
+
+
+def test_equal_specs_are_one_model_and_compile_once():
+    model = model_of(MLP(hidden=(5,)), (6,), CLASSES)
+    assert model_of(MLP(hidden=[5]), (6,), CLASSES) is model
+    assert model_of(MLP(hidden=(6,)), (6,), CLASSES) is not model
+    assert model_of(MLP(hidden=(5,)), (7,), CLASSES) is not model
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_an_mlp_is_what_it_says(activation):
+    model = model_of(MLP(hidden=(5,), activation=activation), (6,), CLASSES)
+    params, x = (
+        model.init(jax.random.key(0)),
+        jnp.asarray(np.random.default_rng(0).standard_normal((4, 6)), jnp.float32),
+    )
+    first, last = params["dense"][0], params["dense"][1]
+    hidden = ACTIVATIONS[activation](x @ first["kernel"] + first["bias"])
+    np.testing.assert_allclose(model.apply(params, x), hidden @ last["kernel"] + last["bias"], atol=1e-6)
+
+
+def test_an_own_module_becomes_a_model():
+    class Twins(nnx.Module):
+        def __init__(self, rngs):
+            self.left, self.right = Dense(2, 3, rngs=rngs), Dense(2, 3, rngs=rngs)
+
+        def __call__(self, x, tap):
+            return self.left(x, tap) * self.right(x, tap)
+
+    model = from_nnx(Twins, (2,), 3)
+    assert [layer.name for layer in model.layers] == ["left", "right"]
+    params = model.init(jax.random.key(0))
+    x = jnp.ones((1, 2))
+    expected = (x @ params["left"]["kernel"]) * (x @ params["right"]["kernel"])
+    np.testing.assert_allclose(model.apply(params, x), expected, atol=1e-6)
