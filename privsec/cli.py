@@ -49,7 +49,11 @@ def run(
     from privsec.runner.config import load
     from privsec.runner.execute import run as execute
 
-    results = execute(load(config, sets or ()), out=out, fresh=fresh)
+    try:
+        results = execute(load(config, sets or ()), out=out, fresh=fresh)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; the same command continues where it stopped\n")
+        raise typer.Exit(INTERRUPTED) from None
     page = results.report()
     console = Console()
     console.print(summary(results))
@@ -155,6 +159,3 @@ def main() -> None:
     except PrivsecError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(WRONG_USAGE) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; the same command continues where it stopped\n")
-        raise SystemExit(INTERRUPTED) from None

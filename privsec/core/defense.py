@@ -38,6 +38,8 @@ class OutputDefense(Defense):
     stage: ClassVar[Stage] = "outputs"
     leaves: ClassVar[Access] = Access.SCORES
     """The most an attacker at the endpoint still gets."""
+    draws: ClassVar[bool] = False
+    """Whether answers depend on the server's secret key."""
 
     @abc.abstractmethod
     def on_outputs(self, log_scores: jax.Array, x: jax.Array, secret: jax.Array) -> jax.Array:

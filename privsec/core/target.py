@@ -58,14 +58,21 @@ class Target:
         Args:
             model: the architecture's functions.
             params: what it learned; every leaf has a leading [T] for a stack.
-            secret: key for the endpoint's noise, scalar or [T] for a stack (a stack needs it); needed when an output
-                defense draws any.
+            secret: key of the endpoint's noise, scalar or [T] for a stack; may be left out where no output defense
+                draws any.
             outputs: defenses of the endpoint, left to right.
+
+        Raises:
+            ValueError: an output defense draws noise, and there is no secret to draw it from.
         """
         outputs = tuple(outputs)
+        if secret is None and any(defense.draws for defense in outputs):
+            raise ValueError("these output defenses draw noise from a secret key: give `secret`, a jax.random.key")
         grants = functools.reduce(lambda left, defense: left & defense.leaves, outputs, Access.WEIGHTS)
         if secret is None:
-            secret = jax.random.key(0)
+            one = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))[0]
+            leaf = jax.tree.leaves(params)[0]
+            secret = jax.random.split(jax.random.key(0), jnp.shape(leaf)[: leaf.ndim - one.ndim])
         return cls(model, params, secret, outputs, grants)
 
     @property

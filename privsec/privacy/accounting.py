@@ -61,7 +61,7 @@ def epsilon(event: DPEvent, delta: float, *, accountant: Literal["pld", "rdp"] =
     return min(renyi, float(_privacy_loss(event, grid).get_epsilon(delta)))
 
 
-def advantage_bound(epsilon: ArrayLike, delta: ArrayLike, fpr: ArrayLike) -> np.ndarray:
+def tpr_bound(epsilon: ArrayLike, delta: ArrayLike, fpr: ArrayLike) -> np.ndarray:
     """The largest TPR that any membership attack can reach at `fpr` against an (epsilon, delta)-DP training.
 
     min(1, e^epsilon fpr + delta, 1 - e^-epsilon (1 - delta - fpr)): what is left of the ROC plane. The attack's
@@ -75,7 +75,7 @@ def advantage_bound(epsilon: ArrayLike, delta: ArrayLike, fpr: ArrayLike) -> np.
     Returns:
         True positive rates in [fpr, 1], float64, of the broadcast shape.
 
-    >>> float(advantage_bound(0.0, 0.0, 0.01)), round(float(advantage_bound(1.0, 1e-5, 0.01)), 4)
+    >>> float(tpr_bound(0.0, 0.0, 0.01)), round(float(tpr_bound(1.0, 1e-5, 0.01)), 4)
     (0.01, 0.0272)
 
     References: Kairouz et al. 2015, arXiv 1311.0776.
@@ -89,7 +89,7 @@ def advantage_bound(epsilon: ArrayLike, delta: ArrayLike, fpr: ArrayLike) -> np.
 def trade_off_bound(event: DPEvent, fpr: ArrayLike, *, grid: float = GRID) -> np.ndarray:
     """The largest TPR that any membership attack can reach at `fpr` against the training `event` itself.
 
-    The intersection of the (epsilon, delta(epsilon)) regions of `advantage_bound` over the mechanism's whole privacy
+    The intersection of the (epsilon, delta(epsilon)) regions of `tpr_bound` over the mechanism's whole privacy
     curve; much tighter than any single (epsilon, delta) statement about it.
 
     Args:
@@ -111,7 +111,7 @@ def trade_off_bound(event: DPEvent, fpr: ArrayLike, *, grid: float = GRID) -> np
         return fpr
     epsilons = np.linspace(0.0, largest, 1024)
     deltas = np.minimum(_privacy_loss(event, grid).get_delta(epsilons), 1.0)
-    return advantage_bound(epsilons, deltas, fpr[..., None]).min(axis=-1)
+    return tpr_bound(epsilons, deltas, fpr[..., None]).min(axis=-1)
 
 
 def _check(event: DPEvent) -> None:

@@ -75,7 +75,7 @@ def _curve(reading: Reading, defense: str, attack: str, colored: Sequence[str]) 
 
 
 def _read(cell: CellResult, *names: str) -> dict[str, np.ndarray]:
-    """These arrays of a cell, {} where it lacks one. Not kept: the scores of all cells together may not fit in memory."""
+    """These arrays of a cell, {} where it lacks one. Not kept: all cells' scores together may not fit in memory."""
     if cell.path is None:
         return {}
     with np.load(cell.path, allow_pickle=False) as file:

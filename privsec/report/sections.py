@@ -110,23 +110,22 @@ def _of_utility(reading: Reading, defense: str, name: str) -> Shown:
 
 
 def numbers(reading: Reading) -> list[dict[str, Any]]:
-    """Every entry of the run's table, one row for each defense, attack and measure, with the values of the seeds."""
+    """Every figure of the run's table with the values of the seeds; one row says why where a pair has none at all."""
     rows = []
     for column in (*reading.attacks, Column("", "utility", "")):
         for defense in reading.defenses:
-            asked = reading.measures(column.family)
-            for name in (
-                asked if column.label or reading.entry(defense, "", asked[0] if asked else "").estimate else asked[:1]
-            ):
-                entry = reading.entry(defense, column.label, name)
-                if entry.estimate is None and name != "advantage" and column.label:
-                    continue
-                if name == "epsilon_claimed" and entry.estimate is None:
-                    continue
+            entries = {name: reading.entry(defense, column.label, name) for name in reading.measures(column.family)}
+            filled = {name: entry for name, entry in entries.items() if entry.estimate is not None}
+            for name, entry in filled.items() or list(entries.items())[:1]:
                 style = wording(name).style
-                seeds = ", ".join(number(value, style) for _, value in entry.seeds) if len(entry.seeds) > 1 else ""
                 rows.append(
-                    {"defense": defense, "attack": column.label or "utility", "measure": wording(name).title,
-                     "cell": shown(entry, name), "unit": entry.known.unit if entry.resolved else "", "seeds": seeds}
-                )  # fmt: skip
+                    {
+                        "defense": defense,
+                        "attack": column.label or "utility",
+                        "measure": wording(name).title,
+                        "cell": shown(entry, name),
+                        "unit": entry.known.unit if entry.resolved else "",
+                        "seeds": ", ".join(number(value, style) for _, value in entry.seeds if len(entry.seeds) > 1),
+                    }
+                )
     return rows

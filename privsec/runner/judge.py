@@ -14,7 +14,7 @@ from privsec.core.estimate import Estimate
 from privsec.core.evidence import Evidence, MembershipScores, Reconstructions
 from privsec.core.target import Target
 from privsec.measures import blind, inversion, membership, utility
-from privsec.privacy.accounting import advantage_bound
+from privsec.privacy.accounting import tpr_bound
 from privsec.runner.plan import Bank
 from privsec.runner.world import World
 
@@ -122,7 +122,7 @@ def check_certificate(answer: Mapping[str, Estimate], bank: Bank) -> None:
     if bank.claim is None or measured is None or not measured.resolved or bank.claim.epsilon > VACUOUS:
         return
     claimed, delta = bank.claim
-    bound = float(advantage_bound(2 * claimed, (1 + math.exp(claimed)) * delta, 0.01))
+    bound = float(tpr_bound(2 * claimed, (1 + math.exp(claimed)) * delta, 0.01))
     if measured.low > bound:
         raise PrivsecError(
             f"the attack's TPR at 1% FPR is at least {measured.low:.3f}, and epsilon {claimed:.2f} allows at most "

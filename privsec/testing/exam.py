@@ -10,7 +10,7 @@ from privsec.core.spec import Spec
 
 S = TypeVar("S")
 Check = Callable[[S], None]
-"""Raises AssertionError, with a remedy in its text, where the subject misses the requirement that its docstring states."""
+"""Raises AssertionError, with a remedy in its text, where the subject misses what the docstring's first line states."""
 
 SOURCE = re.compile(r"arxiv|doi|https?://|IEEE|USENIX|ACM|CCS|NDSS|ICML|ICLR|NeurIPS|JMLR|CVPR|RFC", re.IGNORECASE)
 YEAR = re.compile(r"\b(19|20)\d\d\b")
@@ -35,7 +35,9 @@ def examine(subject: S, checks: Mapping[str, Check[S]], skip: Iterable[str]) -> 
             what = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
             failures.append(f"[{name}] {(check.__doc__ or '').splitlines()[0]}\n    {what}")
     if failures:
-        raise AssertionError(f"{subject!r} fails {len(failures)} of {len(checks)} requirements:\n" + "\n".join(failures))
+        raise AssertionError(
+            f"{subject!r} fails {len(failures)} of {len(checks)} requirements:\n" + "\n".join(failures)
+        )
 
 
 def require(condition: object, text: str) -> None:
@@ -48,7 +50,10 @@ def is_its_config(spec: Spec) -> None:
     """A Spec equals its JSON: what is built from it again is equal, hashes alike and computes the same."""
     copy = rebuilt(spec)
     require(copy == spec, f"built again from {spec.to_json()} it is {copy!r}: let every field be plain JSON values")
-    require(hash(copy) == hash(spec) and copy.digest == spec.digest, "equal Specs differ in hash or digest: do not override them")
+    require(
+        hash(copy) == hash(spec) and copy.digest == spec.digest,
+        "equal Specs differ in hash or digest: do not override them",
+    )
 
 
 def is_documented(spec: Spec) -> None:

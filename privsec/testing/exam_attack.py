@@ -14,7 +14,7 @@ import numpy as np
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.errors import AccessError, NotApplicable
-from privsec.core.evidence import Evidence, MembershipScores, Reconstructions
+from privsec.core.evidence import Evidence, MembershipScores
 from privsec.core.recipe import Model, Params
 from privsec.core.target import Target
 from privsec.measures.intervals import cluster_mean
@@ -22,12 +22,12 @@ from privsec.testing import toy
 from privsec.testing.exam import Check, cites, examine, is_documented, is_its_config, rebuilt, require
 
 SIGNIFICANCE = 1e-3
-"""Chance that an honest attack fails one statistical check; the keys are fixed, so a verdict never changes by itself."""
+"""Chance that an honest attack fails one statistical check; keys are fixed, so a verdict never changes by itself."""
 FAINT = 0.1
 """Advantage that an attack must exceed where leakage is certain."""
 
 BATCHED = 0.75
-"""Share of the queries made that an attack must report: prompts that are done go on being asked along with the others."""
+"""Share of the queries made that an attack must report: prompts that are done are asked along with the others."""
 
 
 def examine_attack(attack: Attack, *, skip: Iterable[str] = ()) -> None:
@@ -60,7 +60,9 @@ def declaration(attack: Attack) -> None:
     """An attack declares its family, its access, the knowledge it reads, and its paper."""
     is_documented(attack)
     cites(getattr(attack, "paper", None))
-    require(getattr(attack, "family", None) in get_args(Family), f"`family` must be one of {', '.join(get_args(Family))}")
+    require(
+        getattr(attack, "family", None) in get_args(Family), f"`family` must be one of {', '.join(get_args(Family))}"
+    )
     require(isinstance(getattr(attack, "needs", None), Access), "`needs` must be an Access, for example Access.SCORES")
     parts = getattr(attack, "requires", None)
     require(
@@ -72,7 +74,7 @@ def declaration(attack: Attack) -> None:
 def access(attack: Attack) -> None:
     """An attack runs with the access it declares and is refused with any weaker one."""
     _pair_evidence(attack)
-    for weaker in (*Access, Access.NONE):
+    for weaker in Access.__members__.values():  # iterating the class would leave out the levels of several bits
         if weaker not in attack.needs or weaker == attack.needs:
             continue
         try:
@@ -80,21 +82,24 @@ def access(attack: Attack) -> None:
         except AccessError:
             continue
         raise AssertionError(
-            f"it runs with {weaker.title} access and declares {attack.needs.title}: declare `needs = Access.{weaker.name}`"
+            f"it runs with {weaker.title} access, declares {attack.needs.title}: write `needs = Access.{weaker.name}`"
         )
 
 
 def knowledge(attack: Attack) -> None:
-    """An attack runs with the parts of Knowledge it declares, and without one of them says that it is not applicable."""
+    """An attack runs with the Knowledge it declares, and with a part missing says that it is not applicable."""
     _pair_evidence(attack)
     for part in sorted(attack.requires):
         try:
             _run_pair(attack, without=(part,))
         except NotApplicable as reason:
-            require(str(reason), f"without {part} it raises NotApplicable without a reason: say what is missing and how to get it")
+            require(
+                str(reason),
+                f"without {part} it raises NotApplicable without a reason: say what is missing and how to get it",
+            )
         except Exception as error:
             raise AssertionError(
-                f"without {part} it raises {type(error).__name__}; check for None and raise NotApplicable with the reason"
+                f"without {part} it raises {type(error).__name__}: check for None, raise NotApplicable with the reason"
             ) from error
 
 
@@ -126,8 +131,8 @@ def compilation(attack: Attack) -> None:
     for name, one, other in _fields(compiled, _pair_evidence(attack)):
         require(
             np.allclose(one, other, rtol=1e-2, atol=1e-2),
-            f"`{name}` differs between jit and eager by up to {np.max(np.abs(one - other)):.2g}: `run` must not depend on "
-            "values of its arguments in Python; or declare `traceable = False`",
+            f"`{name}` differs between jit and eager by up to {np.max(np.abs(one - other)):.2g}: `run` must not "
+            "depend on values of its arguments in Python; or declare `traceable = False`",
         )
 
 
@@ -139,12 +144,12 @@ def evidence(attack: Attack) -> None:
         scores = np.asarray(found.scores)
         require(scores.shape == world.member.shape, f"scores have shape {scores.shape}, [T, N] is {world.member.shape}")
         attacked = ~np.isnan(scores)
-        require(not np.isinf(scores).any(), "some scores are infinite: keep likelihoods in log space and floor variances")
+        require(not np.isinf(scores).any(), "some scores are infinite: keep likelihoods in log space, floor variances")
         require(attacked.any(axis=1).all(), "no candidate of some target has a score")
         require(
             (attacked == attacked[0]).all() and (attacked.all() or found.queries != 1.0),
-            "some scores are NaN, which says `not attacked`: leave out the same candidates for every target, for want of "
-            "queries only",
+            "some scores are NaN, which says `not attacked`: leave out the same candidates for every target, and only "
+            "for want of queries",
         )
     else:
         x, confidence = np.asarray(found.x), np.asarray(found.confidence)
@@ -179,8 +184,8 @@ def queries(attack: Attack) -> None:
     spared = 0 if known.population is None else known.population.size / prompts
     require(
         max(1.0, BATCHED * (made - spared)) <= reported <= 1.02 * made + 1,
-        f"it reports {reported:.1f} queries for each of {prompts} prompts and makes {made:.1f} different ones: every answer that "
-        "is read is a query (a gradient too; the population's may be left out)",
+        f"it reports {reported:.1f} queries for each of {prompts} prompts and makes {made:.1f} different ones: "
+        "every answer that is read is a query (a gradient too; the population's may be left out)",
     )
 
 
@@ -203,8 +208,8 @@ def power(attack: Attack) -> None:
     found = cluster_mean(values, np.arange(len(values)) // 2)
     require(
         found.value > FAINT and found.p_value < SIGNIFICANCE,
-        f"its advantage over models that store their records is {found.value:.3f} (p = {found.p_value:.2g}); is the sign of "
-        "the score right (higher = member)? An attack on another kind of leak may be examined with skip=('power',)",
+        f"its advantage over models that store their records is {found.value:.3f} (p = {found.p_value:.2g}); is "
+        "the sign of the score right (higher = member)? An attack on another kind of leak is examined with skip=['power']",
     )
 
 
@@ -217,13 +222,13 @@ def null(attack: Attack) -> None:
     advantage = cluster_mean(values["advantage"], pairs)
     require(
         advantage.value <= 0 or advantage.p_value > SIGNIFICANCE,
-        f"its advantage is {advantage.value:.3f} (p = {advantage.p_value:.2g}) where there is nothing to find: it reads the answer",
+        f"its advantage is {advantage.value:.3f} (p = {advantage.p_value:.2g}), nothing being there: it reads the answer",
     )
     if "auc" in values:
         area = cluster_mean(values["auc"] - 0.5, pairs)
         require(
             area.p_value > SIGNIFICANCE,
-            f"its AUC is {area.value + 0.5:.3f} (p = {area.p_value:.2g}) where there is nothing to find: it reads the answer",
+            f"its AUC is {area.value + 0.5:.3f} (p = {area.p_value:.2g}), nothing being there: it reads the answer",
         )
 
 

@@ -1,8 +1,7 @@
-"""What every defense has to pass: it acts at its stage and nowhere else, can be switched off, and leaves a useful model."""
+"""What every defense has to pass: it acts at its stage only, can be switched off, and leaves a useful model."""
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -16,7 +15,7 @@ from privsec.core.access import Access
 from privsec.core.data import Examples
 from privsec.core.defense import Defense, OutputDefense, TrainingDefense
 from privsec.core.errors import ConfigError
-from privsec.core.recipe import Batch, DPEvent, Recipe
+from privsec.core.recipe import Batch, DPEvent, Model, Params, Recipe
 from privsec.core.spec import SpecError
 from privsec.core.target import Target
 from privsec.nets.base import model_of
@@ -75,11 +74,14 @@ def stage(defense: Defense) -> None:
         before = replace(given, rates=dict(given.rates))
         made = defense.on_recipe(given)
         require(given == before, "`on_recipe` changed the recipe it was given: build another with dataclasses.replace")
-        require(isinstance(made, Recipe) and made.records == given.records, "`on_recipe` must return a Recipe for as many records")
+        require(
+            isinstance(made, Recipe) and made.records == given.records,
+            "`on_recipe` must return a Recipe for as many records",
+        )
         require(
             hash(made.program) == hash(defense.on_recipe(plain_recipe()).program),
-            "the recipe's program is not hashable or differs from call to call, so every model is compiled anew: write the "
-            "gradient, transforms and optimizer as functions of a module or as frozen dataclasses",
+            "the recipe's program is not hashable or differs from call to call, so every model is compiled anew: write "
+            "the gradient, transforms and optimizer as functions of a module or as frozen dataclasses",
         )
     if isinstance(defense, OutputDefense):
         log_scores, x = _answers()
@@ -96,8 +98,8 @@ def identity(defense: Defense) -> None:
         return  # no strength: it is there or not
     require(
         any(_is_identity(candidate) for candidate in _switched_off(defense)),
-        f"no field at {', '.join(map(str, OFF))} makes it the identity (the same Recipe object, or equal answers): let one "
-        "do so, or pass the strength-zero Spec as `off`",
+        f"no field at {', '.join(map(str, OFF))} makes it the identity (the same Recipe object, or equal answers): "
+        "let one do so, or pass the strength-zero Spec as `off`",
     )
 
 
@@ -183,7 +185,7 @@ def utility(defense: Defense) -> None:
     accuracy = float(np.mean(np.asarray(target.labels(jnp.asarray(fresh.x))) == fresh.y))
     require(
         accuracy >= FLOOR,
-        f"accuracy on four well-separated classes falls to {accuracy:.2f}, below {FLOOR}: examine it at a mild strength",
+        f"accuracy on well-separated classes falls to {accuracy:.2f}, below {FLOOR}: examine it at a mild strength",
     )
 
 
@@ -216,12 +218,21 @@ def mixes_records(recipe: Recipe) -> bool:
     """Whether changing one record of a batch changes another's row after the recipe's transforms."""
     data = blobs(0)
     y = jax.nn.one_hot(jnp.asarray(data.y[:8]), 4)
-    batch = Batch(jnp.asarray(data.x[:8]), y, jnp.ones(8))
-    other = Batch(batch.x.at[0].add(1.0), y.at[0].set(jnp.roll(y[0], 1)), batch.weight)
-    for position, transform in enumerate(recipe.transforms):
-        key = jax.random.fold_in(jax.random.key(0), position)
-        batch, other = (transform(each, recipe.rates, key) for each in (batch, other))
-    return any(not np.array_equal(a[1:], b[1:]) for a, b in zip(batch, other, strict=True))
+    given = Batch(jnp.asarray(data.x[:8]), y, jnp.ones(8))
+    changed = Batch(given.x.at[0].add(1.0), y.at[0].set(jnp.roll(y[0], 1)), given.weight)
+
+    def transformed(batch: Batch, key: jax.Array) -> Batch:
+        for position, transform in enumerate(recipe.transforms):
+            batch = transform(batch, recipe.rates, jax.random.fold_in(key, position))
+        return batch
+
+    for key in jax.random.split(jax.random.key(0), 4):  # a shuffle may leave the record where it is
+        if any(
+            not np.array_equal(a[1:], b[1:])
+            for a, b in zip(*(transformed(b, key) for b in (given, changed)), strict=True)
+        ):
+            return True
+    return False
 
 
 def _switched_off(defense: Defense) -> Iterator[Defense]:
@@ -256,11 +267,11 @@ def _answers() -> tuple[jax.Array, jax.Array]:
     return jax.nn.log_softmax(jnp.asarray(logits, jnp.float32)), jnp.asarray(x, jnp.float32)
 
 
-def _model():  # noqa: ANN202
+def _model() -> Model:
     return model_of(MLP(hidden=(16,)), (8,), 4)
 
 
-def _trained(recipe: Recipe):  # noqa: ANN202
+def _trained(recipe: Recipe) -> Params:
     data = blobs(0)
     return loop.train(_model(), recipe, data, np.ones(data.size, bool), keys.root(0), blobs(2)).params
 

@@ -73,14 +73,17 @@ def separation(net: Net) -> None:
     require(np.isfinite(whole).all(), "logits of fresh parameters are not finite")
     require(
         np.allclose(whole[0], apply(params, x.at[1:].multiply(3.0))[0], atol=ROUNDING),
-        "a record's logits change with its batch (batch normalization?): per-example gradients would mean nothing; use GroupNorm",
+        "a record's logits change with its batch, so per-example gradients mean nothing: use GroupNorm, not BatchNorm",
     )
 
 
 def taps(net: Net) -> None:
     """The tapped layers cover every parameter once, and looking does not change the answer."""
     model, x = _model(net), _queries()
-    require(model.tapped is not None, "it exposes no layers: build it from privsec.nets.layers and hand every layer the `tap`")
+    require(
+        model.tapped is not None,
+        "it exposes no layers: build it from privsec.nets.layers and hand every layer the `tap`",
+    )
     assert model.tapped is not None
     params = jax.jit(model.init)(jax.random.key(0))
     _, seen = jax.eval_shape(model.tapped, params, x, None)

@@ -55,12 +55,24 @@ def records(source: Source) -> None:
 def description(source: Source) -> None:
     """What is known beside the records fits them: names, columns to scale, groups, where the file came from."""
     data = _loaded(source)
-    require(len(data.class_names) in (0, data.num_classes), f"{len(data.class_names)} class names for {data.num_classes} classes")
-    require(len(data.feature_names) in (0, *data.shape[:1]), f"{len(data.feature_names)} feature names for shape {data.shape}")
+    require(
+        len(data.class_names) in (0, data.num_classes),
+        f"{len(data.class_names)} class names for {data.num_classes} classes",
+    )
+    require(
+        len(data.feature_names) in (0, *data.shape[:1]),
+        f"{len(data.feature_names)} feature names for shape {data.shape}",
+    )
     require(data.standardize is None or data.standardize.shape == data.shape, "`standardize` must be bool [D]")
-    require(data.standardize is None or data.box is None, "a column that is scaled later has no box: leave one of the two out")
+    require(
+        data.standardize is None or data.box is None,
+        "a column that is scaled later has no box: leave one of the two out",
+    )
     for name, groups in data.sensitive.items():
-        require(len(groups) == data.size, f"the sensitive attribute {name!r} has {len(groups)} codes for {data.size} records")
+        require(
+            len(groups) == data.size,
+            f"the sensitive attribute {name!r} has {len(groups)} codes for {data.size} records",
+        )
     require(data.source, "`source` must say where the records came from")
 
 
@@ -75,7 +87,9 @@ def limited(source: Source) -> None:
     limit = max(whole.size // 2, min(whole.size, 2 * whole.num_classes))
     part = source.model_copy(update={"limit": limit}).load()
     require(part.size == limit, f"limit={limit} keeps {part.size} records")
-    require(part.num_classes == whole.num_classes, "a subset has another number of classes: take it from the whole data")
+    require(
+        part.num_classes == whole.num_classes, "a subset has another number of classes: take it from the whole data"
+    )
 
 
 @functools.lru_cache(maxsize=1)

@@ -1,8 +1,8 @@
 """A world in which leakage is certain: models that store their training records, and everything an attacker may know.
 
-A toy model adds, to a weak opinion that all models share but for noise, one bump of the record's label round each record
-it was "trained" on. Labels are chosen against that opinion, so a record is classified rightly where it was stored and
-wrongly elsewhere, and the input that a model is surest of lies at the records it stored. Nothing is trained.
+A toy model adds, to a weak opinion that all models share but for noise, one bump of the record's label round each
+record it was "trained" on. Labels are chosen against that opinion, so a record is classified rightly where it was
+stored and wrongly elsewhere, and the input that a model is surest of lies at the records it stored. Nothing is trained.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def leaking() -> Toy:
 def unrelated() -> Toy:
     """The same models in a world whose membership has nothing to do with what they stored.
 
-    Both the attacker's `included` and the truth are drawn anew, so an attack finds something only by reading the answer.
+    Both the attacker's `included` and the truth are drawn anew: an attack finds something only by reading the answer.
     """
     toy = leaking()
     member = _pairs(np.random.default_rng(1))

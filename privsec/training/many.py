@@ -7,6 +7,7 @@ and placement of the others. On an accelerator chunks of models are vmapped (equ
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
@@ -23,7 +24,7 @@ from privsec.training import loop
 Placement = Literal["threads", "vmap"]
 
 VMAP_CHUNK = 32
-"""Models trained by one vmapped program on an accelerator."""
+"""At most this many models are trained by one vmapped program on an accelerator."""
 
 
 def train_many(
@@ -81,9 +82,11 @@ def _vmapped(
 ) -> Iterator[tuple[int, loop.Trained]]:
     per_model = loop.Arguments(x=None, y=None, schedule=0, rates=None, key=0, holdout=None)  # type: ignore[arg-type]
     program = _vmapped_program(model, recipe.program, per_model)
-    for start in range(0, len(wanted), VMAP_CHUNK):
-        chunk = wanted[start : start + VMAP_CHUNK]
+    size = math.ceil(len(wanted) / math.ceil(len(wanted) / VMAP_CHUNK))
+    for start in range(0, len(wanted), size):
+        chunk = wanted[start : start + size]
         given = [arguments_of(m) for m in chunk]
+        given += given[-1:] * (size - len(chunk))  # one shape, also for the last chunk
         stacked = given[0]._replace(
             schedule=jax.tree.map(lambda *leaves: np.stack(leaves), *(g.schedule for g in given)),
             key=jnp.stack([g.key for g in given]),

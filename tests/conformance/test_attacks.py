@@ -27,7 +27,7 @@ VARIANTS = {
     "score_inversion": [{"directions": "white", "begin": "box", "steps": 60, "targets": 6}],
     "shokri": [{"folds": 1}],
 }
-"""Settings beside the defaults that take another path through an attack. An attack without a line is examined as it is."""
+"""Settings beside the defaults that take another path through an attack; one without a line is examined as it is."""
 
 INSTANCES = [
     ATTACKS.parse({"name": name, **settings})

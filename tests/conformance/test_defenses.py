@@ -1,4 +1,4 @@
-"""Every defense in the catalog passes the exam that privsec ships, and goes together with DP-SGD or says that it does not."""
+"""Every defense in the catalog passes the exam that privsec ships, and goes with DP-SGD or says that it does not."""
 
 import jax
 import numpy as np

@@ -29,6 +29,8 @@ class Careless(Loss):
 
 
 class Backwards(Careless):
+    """The loss attack with the wrong sign."""
+
     def score(self, signal):
         return -signal
 

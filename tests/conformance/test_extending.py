@@ -44,7 +44,7 @@ def installed(tmp_path):
 
 def privsec(installed: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "privsec.cli", *arguments],
+        [sys.executable, "-c", "from privsec.cli import main; main()", *arguments],
         cwd=installed,
         env={**os.environ, "PYTHONPATH": f"{installed}{os.pathsep}{ROOT}"},
         capture_output=True,
@@ -57,7 +57,8 @@ def privsec(installed: Path, *arguments: str) -> str:
 
 def test_one_file_appears_everywhere(installed):
     """Catalog, schema, config, table and report, through nothing but entry points."""
-    listed = {kind: [row["name"] for row in rows] for kind, rows in json.loads(privsec(installed, "catalog", "--json")).items()}
+    catalog = json.loads(privsec(installed, "catalog", "--json"))
+    listed = {kind: [row["name"] for row in rows] for kind, rows in catalog.items()}
     assert "gap" in listed["attacks"]
     assert "ceiling" in listed["defenses"]
     assert "rings" in listed["data sets"]

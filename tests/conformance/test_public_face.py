@@ -50,7 +50,7 @@ def test_a_public_name_exists_and_is_documented(name):
 
 def test_an_unknown_public_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'attack'"):
-        privsec.attack  # noqa: B018
+        privsec.attack
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import DPEvent
-from privsec.privacy.accounting import advantage_bound, epsilon, trade_off_bound
+from privsec.privacy.accounting import tpr_bound, epsilon, trade_off_bound
 from tests.oracles.privacy import epsilon_at, gaussian_delta, subsampled_delta
 
 STANDARD = DPEvent(sampling_rate=0.01, noise_multiplier=1.0, steps=1000)
@@ -74,18 +74,18 @@ def test_impossible_arguments_are_named(event, delta):
 
 def test_region_by_hand():
     # epsilon = ln 3, delta = 0: TPR <= min(3 fpr, 1 - (1 - fpr) / 3)
-    np.testing.assert_allclose(advantage_bound(math.log(3), 0.0, [0.01, 0.25, 0.7]), [0.03, 0.75, 0.9])
-    np.testing.assert_allclose(advantage_bound(0.0, 0.02, [0.0, 0.5, 0.99]), [0.02, 0.52, 1.0])
-    assert advantage_bound(math.inf, 0.0, 0.0) == 1
+    np.testing.assert_allclose(tpr_bound(math.log(3), 0.0, [0.01, 0.25, 0.7]), [0.03, 0.75, 0.9])
+    np.testing.assert_allclose(tpr_bound(0.0, 0.02, [0.0, 0.5, 0.99]), [0.02, 0.52, 1.0])
+    assert tpr_bound(math.inf, 0.0, 0.0) == 1
 
 
 @given(st.floats(0, 10), st.floats(0, 1), st.floats(0, 1))
 def test_region_is_above_chance_grows_with_epsilon_and_is_symmetric(eps, delta, fpr):
-    ceiling = float(advantage_bound(eps, delta, fpr))
+    ceiling = float(tpr_bound(eps, delta, fpr))
     assert fpr <= ceiling <= 1
-    assert ceiling <= advantage_bound(eps + 0.1, delta, fpr)
+    assert ceiling <= tpr_bound(eps + 0.1, delta, fpr)
     # Swapping the hypotheses: the point (1 - TPR, 1 - FPR) is allowed exactly where (FPR, TPR) is.
-    assert 1 - fpr <= advantage_bound(eps, delta, 1 - ceiling) + 1e-9
+    assert 1 - fpr <= tpr_bound(eps, delta, 1 - ceiling) + 1e-9
 
 
 def test_trade_off_of_a_gaussian_is_its_roc_curve():
@@ -99,8 +99,8 @@ def test_trade_off_is_within_every_single_statement_about_the_training():
     bound = trade_off_bound(STANDARD, FPR, grid=1e-3)
     for delta in (1e-3, 1e-6):
         # 1e-5: the curve is read at 1,024 epsilons, this one lies between two of them.
-        assert (bound <= advantage_bound(epsilon(STANDARD, delta, grid=1e-3), delta, FPR) + 1e-5).all()
-    assert bound[3] < 0.5 * advantage_bound(epsilon(STANDARD, 1e-5), 1e-5, 0.01)
+        assert (bound <= tpr_bound(epsilon(STANDARD, delta, grid=1e-3), delta, FPR) + 1e-5).all()
+    assert bound[3] < 0.5 * tpr_bound(epsilon(STANDARD, 1e-5), 1e-5, 0.01)
 
 
 def test_trade_off_at_its_ends():

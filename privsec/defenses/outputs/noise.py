@@ -31,6 +31,7 @@ class Noise(OutputDefense):
 
     name: Literal["noise"] = "noise"
     paper = "Jia et al. 2019, arXiv 1909.10594"
+    draws = True
     mechanism: Literal["gaussian", "laplace"] = "gaussian"
     """Shape of the noise."""
     scale: float = Field(default=0.05, ge=0)

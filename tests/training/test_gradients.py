@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from privsec.core.recipe import Batch
+from privsec.nets.base import model_of
+from privsec.nets.mlp import MLP
+from privsec.training.gradients import AdversarialGradient, PrivateGradient, cross_entropy, mean_gradient
+from tests.oracles import training as oracle
+
+FEATURES, CLASSES, SIZE = 4, 3, 11
+MODEL = model_of(MLP(hidden=(5,), activation="tanh"), (FEATURES,), CLASSES)
+PARAMS = MODEL.init(jax.random.key(0))
+KEY = jax.random.key(1)
+RNG = np.random.default_rng(0)
+X = jnp.asarray(RNG.standard_normal((SIZE, FEATURES)), jnp.float32)
+Y = jax.nn.one_hot(RNG.integers(0, CLASSES, SIZE), CLASSES)
+WEIGHTS = {
+    "all": np.ones(SIZE),
+    "first ones": np.arange(SIZE) < 4,
+    "anywhere": np.isin(np.arange(SIZE), [2, 3, 9]),
+    "the last": np.arange(SIZE) == SIZE - 1,
+    "nobody": np.zeros(SIZE),
+}
+
+
+def batch_of(weight) -> Batch:
+    return Batch(X, Y, jnp.asarray(weight, jnp.float32))
+
+
+def assert_close(a, b, atol=1e-5):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=atol), a, b)
+
+
+def test_cross_entropy_with_soft_targets():
+    logits, y = RNG.standard_normal((5, 3)).astype(np.float32), RNG.dirichlet(np.ones(3), 5)
+    np.testing.assert_allclose(cross_entropy(logits, y), -(y * oracle.log_softmax(logits)).sum(1), rtol=1e-5)
+
+
+def test_the_mean_is_over_real_records():
+    padded = batch_of(WEIGHTS["anywhere"])
+    chosen = np.flatnonzero(WEIGHTS["anywhere"])
+    alone = Batch(X[chosen], Y[chosen], jnp.ones(len(chosen)))
+    assert_close(*(mean_gradient(MODEL, cross_entropy, PARAMS, batch, {}, KEY) for batch in (padded, alone)))
+    nobody = mean_gradient(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["nobody"]), {}, KEY)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(nobody))
+
+
+@pytest.mark.parametrize("microbatch", [1, 4, SIZE, 64])
+def test_microbatches_sum_every_real_record_wherever_it_stands(microbatch):
+    gradient, rates = PrivateGradient(4.0, microbatch), {"clip_norm": 0.7, "noise_multiplier": 0.0}
+    private = jax.jit(lambda batch: gradient(MODEL, cross_entropy, PARAMS, batch, rates, KEY))
+    together = jax.vmap(private)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(batch_of, WEIGHTS.values())))
+    stacked = oracle.gradients(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]))
+    for m, weight in enumerate(WEIGHTS.values()):
+        expected = jax.tree.map(lambda leaf: leaf / 4.0, oracle.clipped_sum(stacked, weight, 0.7))
+        assert_close(private(batch_of(weight)), expected)
+        assert_close(jax.tree.map(lambda leaf, m=m: leaf[m], together), expected)
+
+
+def flat(tree) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+@pytest.mark.parametrize(("clip_norm", "sigma", "expected_batch"), [(1.0, 1.0, 1.0), (0.1, 3.0, 50.0)])
+def test_noise_has_the_standard_deviation_it_is_accounted_with(clip_norm, sigma, expected_batch):
+    model = model_of(MLP(hidden=(400,)), (FEATURES,), CLASSES)
+    params, gradient = model.init(KEY), PrivateGradient(expected_batch)
+
+    def noise(key):
+        rates = {"clip_norm": clip_norm, "noise_multiplier": sigma}
+        return flat(gradient(model, cross_entropy, params, batch_of(WEIGHTS["nobody"]), rates, key))
+
+    a, b = noise(jax.random.key(2)) * expected_batch / (sigma * clip_norm), noise(jax.random.key(3))
+    assert 1e-4 < stats.chi2.cdf(np.sum(a**2), a.size) < 1 - 1e-4
+    assert stats.kstest(a, "norm").pvalue > 1e-4
+    assert abs(stats.pearsonr(a, b).statistic) < 4 / np.sqrt(a.size)
+
+
+def test_noise_is_added_to_the_clipped_sum():
+    gradient, batch = PrivateGradient(4.0), batch_of(WEIGHTS["all"])
+
+    def private(batch, sigma):
+        return gradient(MODEL, cross_entropy, PARAMS, batch, {"clip_norm": 0.7, "noise_multiplier": sigma}, KEY)
+
+    noise = private(batch_of(WEIGHTS["nobody"]), 2.0)
+    assert_close(private(batch, 2.0), jax.tree.map(jnp.add, private(batch, 0.0), noise))
+
+
+def test_adversarial_inputs_have_the_larger_loss():
+    gradient = AdversarialGradient(radius=0.5)
+    seen = []
+
+    def loss(logits, y):
+        seen.append(cross_entropy(logits, y))
+        return seen[-1]
+
+    nearly_none = AdversarialGradient(radius=1e-6)(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]), {}, KEY)
+    assert_close(nearly_none, mean_gradient(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]), {}, KEY))
+    far = gradient(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]), {}, KEY)
+    assert np.linalg.norm(flat(far)) > np.linalg.norm(flat(nearly_none))
