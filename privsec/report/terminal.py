@@ -15,11 +15,11 @@ from privsec.runner.results import Results
 def summary(results: Results) -> Group:
     """What `privsec run` prints: the headline, then one row an attack and one column a defense."""
     reading = Reading(results)
-    table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left", caption_style="dim")
+    table = Table(box=None, padding=(0, 1, 0, 0), caption_justify="left", caption_style="dim")
     table.caption = (
         "advantage, with half the width of its 95% interval; 0 is no better than guessing, 1 is complete success"
     )
-    table.add_column("attack")
+    table.add_column("attack", no_wrap=True)
     for defense in reading.defenses:
         table.add_column(defense, justify="right")
     for column in reading.attacks:

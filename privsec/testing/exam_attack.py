@@ -23,9 +23,13 @@ from privsec.testing.exam import Check, cites, examine, is_documented, is_its_co
 
 SIGNIFICANCE = 1e-3
 """Chance that an honest attack fails one statistical check; keys are fixed, so a verdict never changes by itself."""
+CLEAR = 0.01
+"""How significant an advantage must be where leakage is certain; attacks on few targets cannot reach much less."""
 FAINT = 0.1
 """Advantage that an attack must exceed where leakage is certain."""
 
+DRIFT = 0.05
+"""How far a compiled attack may end from the eager one; a long descent magnifies the rounding in which they differ."""
 BATCHED = 0.75
 """Share of the queries made that an attack must report: prompts that are done are asked along with the others."""
 
@@ -73,12 +77,12 @@ def declaration(attack: Attack) -> None:
 
 def access(attack: Attack) -> None:
     """An attack runs with the access it declares and is refused with any weaker one."""
-    _pair_evidence(attack)
+    _few_evidence(attack)
     for weaker in Access.__members__.values():  # iterating the class would leave out the levels of several bits
         if weaker not in attack.needs or weaker == attack.needs:
             continue
         try:
-            _run_pair(attack, grants=weaker)
+            _run_few(attack, grants=weaker)
         except AccessError:
             continue
         raise AssertionError(
@@ -88,10 +92,10 @@ def access(attack: Attack) -> None:
 
 def knowledge(attack: Attack) -> None:
     """An attack runs with the Knowledge it declares, and with a part missing says that it is not applicable."""
-    _pair_evidence(attack)
+    _few_evidence(attack)
     for part in sorted(attack.requires):
         try:
-            _run_pair(attack, without=(part,))
+            _run_few(attack, without=(part,))
         except NotApplicable as reason:
             require(
                 str(reason),
@@ -105,7 +109,7 @@ def knowledge(attack: Attack) -> None:
 
 def reproducible(attack: Attack) -> None:
     """The same config and key give the same evidence, to the last bit."""
-    for name, one, other in _fields(_pair_evidence(attack), _run_pair(rebuilt(attack))):  # type: ignore[arg-type]
+    for name, one, other in _fields(_few_evidence(attack), _run_few(rebuilt(attack))):  # type: ignore[arg-type]
         require(
             np.array_equal(one, other, equal_nan=True),
             f"`{name}` differs between two runs with one key: draw from `key` only, and keep no state",
@@ -119,18 +123,18 @@ def compilation(attack: Attack) -> None:
     traced = []
 
     @functools.partial(jax.jit, static_argnums=0)
-    def run(spec: Attack, target: Target, known: Knowledge, key: jax.Array) -> Evidence:
+    def trace(spec: Attack, target: Target, known: Knowledge, key: jax.Array) -> Evidence:
         traced.append(spec)
         return spec.run(target, known, key)
 
-    target, known = _pair(attack)
-    key = jax.random.key(1)
-    compiled = run(attack, target, known, key)
-    run(rebuilt(attack), target, known, key)  # type: ignore[arg-type]
+    target, known = _few(attack)
+    for spec in (attack, rebuilt(attack)):
+        jax.eval_shape(functools.partial(trace, spec), target, known, toy.key())
     require(len(traced) == 1, "an equal Spec was compiled again: equal Specs must be equal and hash alike")
-    for name, one, other in _fields(compiled, _pair_evidence(attack)):
+    eager = attack.run(target, known, toy.key())
+    for name, one, other in _fields(_few_evidence(attack), eager):
         require(
-            np.allclose(one, other, rtol=1e-2, atol=1e-2),
+            np.allclose(one, other, rtol=1e-2, atol=DRIFT),
             f"`{name}` differs between jit and eager by up to {np.max(np.abs(one - other)):.2g}: `run` must not "
             "depend on values of its arguments in Python; or declare `traceable = False`",
         )
@@ -173,7 +177,7 @@ def queries(attack: Attack) -> None:
     known = world.known(attack)
     if known.usable is not None:
         known = replace(known, usable=known.usable[:1])
-    found = attack.run(counting.restrict(attack.needs), known, jax.random.key(1))
+    found = toy.run(attack, counting.restrict(attack.needs), known)
     jax.block_until_ready(found)
     jax.effects_barrier()
     if isinstance(found, MembershipScores):
@@ -196,7 +200,7 @@ def alone(attack: Attack) -> None:
     known = world.known(attack)
     if known.references is not None and known.included is not None:
         known = replace(known, references=known.references[2:], included=known.included[2:], usable=None)
-    found = attack.run(target, known, jax.random.key(1))
+    found = toy.run(attack, target, known)
     values = found.scores if isinstance(found, MembershipScores) else found.x
     require(len(values) == 1, f"for a single target the evidence must have T = 1; got {len(values)}")
     require(np.isfinite(np.asarray(values)).any(), "no number is finite for a single target")
@@ -204,12 +208,15 @@ def alone(attack: Attack) -> None:
 
 def power(attack: Attack) -> None:
     """Where models store their training records, the attack has a clear advantage."""
-    values = toy.leaking().judge(_evidence(attack))["advantage"]
-    found = cluster_mean(values, np.arange(len(values)) // 2)
+    values = toy.leaking().judge(_evidence(attack))
+    gain = values["advantage"]
+    if "auc" in values and np.isnan(gain).any():  # a query budget leaves too few records for a low false-positive rate
+        gain = 2 * values["auc"] - 1
+    found = cluster_mean(gain, np.arange(len(gain)) // 2)
     require(
-        found.value > FAINT and found.p_value < SIGNIFICANCE,
-        f"its advantage over models that store their records is {found.value:.3f} (p = {found.p_value:.2g}); is "
-        "the sign of the score right (higher = member)? An attack on another kind of leak is examined with skip=['power']",
+        found.value > FAINT and found.p_value < CLEAR,
+        f"its advantage over models that store their records is {found.value:.3f} (p = {found.p_value:.2g}); is the "
+        "sign of the score right (higher = member)? An attack on another kind of leak is examined with skip=['power']",
     )
 
 
@@ -222,13 +229,13 @@ def null(attack: Attack) -> None:
     advantage = cluster_mean(values["advantage"], pairs)
     require(
         advantage.value <= 0 or advantage.p_value > SIGNIFICANCE,
-        f"its advantage is {advantage.value:.3f} (p = {advantage.p_value:.2g}), nothing being there: it reads the answer",
+        f"its advantage is {advantage.value:.3f} (p = {advantage.p_value:.1g}), nothing being there: it reads the truth",
     )
     if "auc" in values:
         area = cluster_mean(values["auc"] - 0.5, pairs)
         require(
             area.p_value > SIGNIFICANCE,
-            f"its AUC is {area.value + 0.5:.3f} (p = {area.p_value:.2g}), nothing being there: it reads the answer",
+            f"its AUC is {area.value + 0.5:.3f} (p = {area.p_value:.2g}), nothing being there: it reads the truth",
         )
 
 
@@ -237,10 +244,10 @@ def leave_one_out(attack: Attack) -> None:
     if "references" not in attack.requires or attack.family != "membership":
         return
     world = toy.leaking()
-    honest = _scores(_pair_evidence(attack))
+    honest = _scores(_few_evidence(attack))[:2]
     for what, changed in _doctored(world.known(attack)):
         target = world.bank[:2].restrict(attack.needs)
-        scores = _scores(attack.run(target, replace(changed, usable=changed.usable[:2]), jax.random.key(1)))  # type: ignore[index]
+        scores = _scores(toy.run(attack, target, replace(changed, usable=changed.usable[:2])))  # type: ignore[index]
         require(
             np.allclose(scores, honest, rtol=1e-6, atol=1e-9, equal_nan=True),
             f"other {what} of the target and its twin change the target's scores by up to "
@@ -269,21 +276,22 @@ def _evidence(attack: Attack) -> Evidence:
 
 
 @functools.lru_cache(maxsize=4)
-def _pair_evidence(attack: Attack) -> Evidence:
-    return _run_pair(attack)
+def _few_evidence(attack: Attack) -> Evidence:
+    return _run_few(attack)
 
 
-def _pair(attack: Attack, grants: Access | None = None, without: Iterable[str] = ()) -> tuple[Target, Knowledge]:
-    """One complementary pair as targets, and what is known about them."""
+def _few(attack: Attack, grants: Access | None = None, without: Iterable[str] = ()) -> tuple[Target, Knowledge]:
+    """One complementary pair as targets, and what is known about them; the whole bank where compiling costs more."""
     world = toy.leaking()
+    count = toy.MODELS if attack.traceable else 2
     known = world.known(attack, without)
     if known.usable is not None:
-        known = replace(known, usable=known.usable[:2])
-    return world.bank[:2].restrict(attack.needs if grants is None else grants), known
+        known = replace(known, usable=known.usable[:count])
+    return world.bank[:count].restrict(attack.needs if grants is None else grants), known
 
 
-def _run_pair(attack: Attack, grants: Access | None = None, without: Iterable[str] = ()) -> Evidence:
-    return attack.run(*_pair(attack, grants, without), jax.random.key(1))
+def _run_few(attack: Attack, grants: Access | None = None, without: Iterable[str] = ()) -> Evidence:
+    return toy.run(attack, *_few(attack, grants, without))
 
 
 def _fields(one: Evidence, other: Evidence) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:

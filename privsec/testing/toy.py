@@ -64,7 +64,7 @@ class Toy:
 
     def run(self, attack: Attack) -> Evidence:
         """The attack's evidence on the whole bank, behind the access it declares."""
-        return attack.run(self.bank.restrict(attack.needs), self.known(attack), jax.random.key(1))
+        return run(attack, self.bank.restrict(attack.needs), self.known(attack))
 
     def judge(self, evidence: Evidence) -> dict[str, np.ndarray]:
         """The family's measures, values [T]."""
@@ -85,6 +85,21 @@ class Toy:
             class_mean_labels=np.asarray(self.evaluators.labels(jnp.asarray(means))),
         )
         return inversion.measure(evidence._replace(x=np.asarray(evidence.x), y=of_class), truth)
+
+
+def key() -> jax.Array:
+    """The key of every attack in an exam."""
+    return jax.random.key(1)
+
+
+def run(attack: Attack, target: Target, known: Knowledge) -> Evidence:
+    """The attack's evidence as a runner gets it: compiled where the attack is traceable."""
+    return _compiled(attack, target, known, key()) if attack.traceable else attack.run(target, known, key())
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _compiled(attack: Attack, target: Target, known: Knowledge, key: jax.Array) -> Evidence:
+    return attack.run(target, known, key)
 
 
 @functools.cache
