@@ -73,7 +73,7 @@ def main() -> None:
         if spec.family == "membership" and spec.needs is privsec.Access.SCORES:
             for variant in ({}, {"online": False}) if "online" in spec.model_fields else ({},):
                 start = time.perf_counter()
-                spec(**variant).run(target, knowledge, jax.random.key(0))
+                ATTACKS.parse({"name": name, **variant}).run(target, knowledge, jax.random.key(0))
                 seconds[f"{name}{' offline' if variant else ''}"] = time.perf_counter() - start
 
     for name, spent in seconds.items():

@@ -7,7 +7,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hypothesis
+import jaxtyping
 import pytest
+
+# The mathematics states its shapes in its signatures; here they are executed, an int counting as a float. Before any of
+# these modules is imported. At run time nothing is checked.
+jaxtyping.install_import_hook(
+    [
+        "privsec.attacks",
+        "privsec.core.signals",
+        "privsec.defenses.outputs",
+        "privsec.measures",
+        "privsec.nets.layers",
+        "privsec.ops",
+        "privsec.training.gradients",
+    ],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",
+)
 
 # Machines are shared and compile times vary: no deadline. In CI the same examples every time.
 hypothesis.settings.register_profile("local", deadline=None)

@@ -4,3 +4,5 @@ from privsec.core.attack import Attack
 from privsec.core.spec import Catalog
 
 ATTACKS = Catalog("attack", Attack, "privsec.attacks", "privsec.attacks")
+
+__getattr__ = ATTACKS.class_named

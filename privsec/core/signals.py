@@ -7,8 +7,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Float32, Int
 
 from privsec.core.access import Access
+from privsec.core.data import Array
 
 TOP = 10
 """How many of the sorted scores the `top_scores` signal keeps (fewer when there are fewer classes)."""
@@ -21,17 +23,17 @@ class Signal(NamedTuple):
     compute: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def correct(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+def correct(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float32[Array, " B"]:
     """1.0 where the predicted label is the record's label."""
     return (jnp.argmax(log_scores, axis=-1) == y).astype(jnp.float32)
 
 
-def log_confidence(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+def log_confidence(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, " B"]:
     """The log-score of the label, log p_y: the negative of the cross-entropy loss."""
     return jnp.take_along_axis(log_scores, y[:, None], axis=-1)[:, 0]
 
 
-def margin(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+def margin(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, " B"]:
     """The logit of p_y, as z_y - logsumexp_{c != y} z_c: exact where log p - log(1 - p) has lost its digits.
 
     References: Carlini et al. 2022, arXiv 2112.03570, section VI-A.
@@ -40,13 +42,13 @@ def margin(log_scores: jax.Array, y: jax.Array) -> jax.Array:
     return log_confidence(log_scores, y) - jax.nn.logsumexp(others, axis=-1)
 
 
-def entropy(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+def entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, " B"]:
     """-sum_c p_c log p_c in nats; it does not look at the label."""
     del y
     return -jnp.sum(jnp.exp(log_scores) * log_scores, axis=-1)
 
 
-def modified_entropy(log_scores: jax.Array, y: jax.Array) -> jax.Array:
+def modified_entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, " B"]:
     """-(1 - p_y) log p_y - sum_{c != y} p_c log(1 - p_c): low only for an answer both sure and right.
 
     References: Song & Mittal 2021, arXiv 2003.10595, equation 8.
@@ -61,8 +63,8 @@ def modified_entropy(log_scores: jax.Array, y: jax.Array) -> jax.Array:
     return -jnp.sum(terms, axis=-1)
 
 
-def top_scores(log_scores: jax.Array, y: jax.Array) -> jax.Array:
-    """The largest log-scores in descending order, [B, min(C, TOP)]."""
+def top_scores(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, "B K"]:
+    """The largest log-scores in descending order; K = min(C, TOP)."""
     del y
     return jax.lax.top_k(log_scores, min(log_scores.shape[-1], TOP))[0]
 

@@ -198,6 +198,17 @@ class Catalog(Generic[S]):
         joined = functools.reduce(operator.or_, members)
         return Annotated[joined, Field(discriminator="name")] if len(members) > 1 else joined
 
+    def class_named(self, name: str) -> type[S]:
+        """The Spec class of that name, as a package's `__getattr__` gives it: `from privsec.attacks import LiRA`.
+
+        Raises:
+            AttributeError: there is none.
+        """
+        found = [spec for spec in self.specs.values() if spec.__name__ == name] if name[0].isupper() else []
+        if not found:
+            raise AttributeError(f"module {self.package!r} has no attribute {name!r}")
+        return found[0]
+
     def parse(self, given: dict[str, Any] | S) -> S:
         """The Spec that `{"name": ..., ...}` describes; a Spec is returned as it is."""
         if isinstance(given, self.base):

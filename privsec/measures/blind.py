@@ -7,11 +7,11 @@ membership attack's AUC is not about the model alone.
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Bool, Float32, Float64, Int, Real
 
 from privsec.core.errors import DataError
 from privsec.core.estimate import Estimate
-from privsec.measures.intervals import Measure, clustered
+from privsec.measures.intervals import Ids, Measure, Values, clustered
 from privsec.measures.roc import auc
 
 MEASURE = Measure(
@@ -26,7 +26,9 @@ RIDGE = 0.1
 """Penalty relative to the variance of a standardized feature."""
 
 
-def blind_auc(x: np.ndarray, y: np.ndarray, member: np.ndarray, folds: int = 5) -> np.ndarray:
+def blind_auc(
+    x: Real[np.ndarray, " N *features"], y: Int[np.ndarray, " _N"], member: Bool[np.ndarray, "T _N"], folds: int = 5
+) -> Float64[np.ndarray, " T"]:
     """AUC, for each target, of a ridge classifier of membership that sees records and labels but no model.
 
     Cross-fitted: each fold is scored by a classifier fitted on the others, all targets in one solve. The AUC is taken
@@ -36,13 +38,13 @@ def blind_auc(x: np.ndarray, y: np.ndarray, member: np.ndarray, folds: int = 5) 
     0.5 exactly, on average.
 
     Args:
-        x: [N, ...features], the candidates.
-        y: int [N], their labels.
-        member: bool [T, N], who was in target t's training set.
+        x: the candidates.
+        y: their labels.
+        member: who was in target t's training set.
         folds: of cross-fitting, drawn by a fixed permutation.
 
     Returns:
-        float64 [T]; NaN for a target with no fold that holds members and non-members. Targets trained on complementary
+        NaN for a target with no fold that holds members and non-members. Targets trained on complementary
         halves get equal values.
 
     Raises:
@@ -70,8 +72,10 @@ def blind_auc(x: np.ndarray, y: np.ndarray, member: np.ndarray, folds: int = 5) 
     return np.where(judged > 0, np.nansum(answer, axis=0) / np.maximum(judged, 1), np.nan)
 
 
-def _features(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A constant, at most WIDTH standardized features and the standardized one-hot labels: float64 [N, 1 + ...]."""
+def _features(
+    x: Real[np.ndarray, "N D"], y: Int[np.ndarray, " N"], rng: np.random.Generator
+) -> Float64[np.ndarray, "N _"]:
+    """A constant, at most WIDTH standardized features and the standardized one-hot labels."""
     if x.shape[1] > WIDTH:
         x = _projected(x, rng.standard_normal((x.shape[1], WIDTH)))
     one_hot = np.asarray(y)[:, None] == np.unique(y)
@@ -81,8 +85,8 @@ def _features(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndar
     return np.concatenate([np.ones((len(z), 1)), z / np.where(scale > 0, scale, 1.0)], axis=1)
 
 
-def _projected(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Standardized `x` [N, D] @ `weights` [D, K], some records at a time, so that `x` is never copied whole."""
+def _projected(x: Real[np.ndarray, "N D"], weights: Float64[np.ndarray, "D W"]) -> Float32[np.ndarray, "N W"]:
+    """Standardized `x` @ `weights`, some records at a time, so that `x` is never copied whole."""
     chunks = np.array_split(x, 1 + len(x) // 256)
     mean = x.mean(axis=0, dtype=np.float64)
     scale = np.sqrt(sum(np.square(chunk - mean).sum(axis=0) for chunk in chunks) / len(x))
@@ -91,7 +95,7 @@ def _projected(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return np.concatenate([((chunk - mean) * inverse).astype(np.float32) @ weights for chunk in chunks])
 
 
-def estimate(values: ArrayLike, clusters: ArrayLike, seeds: ArrayLike | None = None) -> Estimate:
+def estimate(values: Values, clusters: Ids, seeds: Ids | None = None) -> Estimate:
     """The mean of `blind_auc` over targets, with an interval over complementary pairs (see `intervals.clustered`)."""
     unit, direction, bounds, _ = MEASURE
     return clustered(values, clusters, seeds, unit=unit, direction=direction, bounds=bounds)

@@ -7,14 +7,21 @@ pair is one *cluster*, and clusters are what an interval over many models counts
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int, Real, Shaped
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv, ndtri, stdtr, stdtrit
 
 from privsec.core.errors import DataError
 from privsec.core.estimate import Direction, Estimate, unresolved
+
+Values = Real[np.ndarray, " T"] | Sequence[float]
+"""One number a target."""
+Ids = Shaped[np.ndarray, " T"] | Sequence[int]
+"""Which cluster or seed a target belongs to."""
 
 
 class Measure(NamedTuple):
@@ -81,12 +88,12 @@ def share_difference(
     return p1 - p0 - np.hypot(p1 - low1, high0 - p0), p1 - p0 + np.hypot(high1 - p1, p0 - low0)
 
 
-def delong(scores: np.ndarray, member: np.ndarray) -> tuple[float, float]:
+def delong(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> tuple[float, float]:
     """The AUC of one fixed model and its standard error, in O(N log N) by mid-ranks.
 
     Args:
-        scores: [N], higher = more likely a member; NaN = not attacked.
-        member: bool [N].
+        scores: higher = more likely a member; NaN = not attacked.
+        member: who was trained on.
 
     Returns:
         (AUC with ties counted half, standard error). The error is 0 under perfect separation and NaN with fewer than
@@ -106,13 +113,13 @@ def delong(scores: np.ndarray, member: np.ndarray) -> tuple[float, float]:
     return float(wins.mean()), math.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses))
 
 
-def _share_below(of: np.ndarray, among: np.ndarray) -> np.ndarray:
+def _share_below(of: Float64[np.ndarray, " P"], among: Float64[np.ndarray, " Q"]) -> Float64[np.ndarray, " P"]:
     """For each value the share of `among` that lies below it, ties counted half."""
     among = np.sort(among)
     return (np.searchsorted(among, of, "left") + np.searchsorted(among, of, "right")) / (2 * len(among))
 
 
-def cluster_mean(values: ArrayLike, clusters: ArrayLike, seeds: ArrayLike | None = None) -> ClusterMean:
+def cluster_mean(values: Values, clusters: Ids, seeds: Ids | None = None) -> ClusterMean:
     """The mean over targets and its standard error over independent clusters of targets.
 
     With several seeds the value is the mean of the seeds' means, and its error the larger of two: the pooled one over
@@ -122,10 +129,10 @@ def cluster_mean(values: ArrayLike, clusters: ArrayLike, seeds: ArrayLike | None
     degrees of freedom slide from `clusters - seeds` to `seeds - 1` as the excess grows.
 
     Args:
-        values: [T]; a NaN is left out.
-        clusters: [T], equal for dependent targets of a seed; the ids of another seed
-            are other clusters, even where they recur.
-        seeds: [T], or None for one seed.
+        values: a NaN is left out.
+        clusters: equal for dependent targets of a seed; the ids of another seed are other clusters, even where they
+            recur.
+        seeds: None for one seed.
 
     References: Satterthwaite 1946, Biometrics Bulletin 2.
     """
@@ -150,14 +157,14 @@ def cluster_mean(values: ArrayLike, clusters: ArrayLike, seeds: ArrayLike | None
     return ClusterMean(float(means.mean()), math.sqrt(max(within, between)), df, g)
 
 
-def _codes(ids: np.ndarray) -> np.ndarray:
+def _codes(ids: Shaped[np.ndarray, " T"]) -> Int[np.ndarray, " T"]:
     return np.unique(ids, return_inverse=True)[1]
 
 
 def clustered(
-    values: ArrayLike,
-    clusters: ArrayLike,
-    seeds: ArrayLike | None = None,
+    values: Values,
+    clusters: Ids,
+    seeds: Ids | None = None,
     *,
     unit: str = "",
     direction: Direction = "descriptive",
@@ -168,9 +175,9 @@ def clustered(
     """The mean over targets with a Student-t interval over clusters of dependent targets; `n` counts the clusters.
 
     Args:
-        values: [T]; a NaN is left out.
-        clusters: [T], equal for dependent targets of a seed.
-        seeds: [T], or None for one seed.
+        values: a NaN is left out.
+        clusters: equal for dependent targets of a seed.
+        seeds: None for one seed.
         unit: what the value counts.
         direction: of the measure, for the model's owner.
         bounds: the range of the measure; the interval is cut off there.
@@ -205,7 +212,7 @@ def clustered(
 
 
 def paired_difference(
-    values_a: ArrayLike, values_b: ArrayLike, clusters: ArrayLike, seeds: ArrayLike | None = None, **described: Any
+    values_a: Values, values_b: Values, clusters: Ids, seeds: Ids | None = None, **described: Any
 ) -> Estimate:
     """The mean of a - b over the same targets (say, defended minus undefended) with its interval.
 
@@ -213,16 +220,16 @@ def paired_difference(
     test that belongs to it, for `holm`.
 
     Args:
-        values_a: [T].
-        values_b: [T]; a target that lacks either value is left out.
-        clusters: [T], equal for dependent targets of a seed.
-        seeds: [T], or None for one seed.
+        values_a: the first.
+        values_b: the second; a target that lacks either value is left out.
+        clusters: equal for dependent targets of a seed.
+        seeds: None for one seed.
         **described: `unit`, `direction`, `bounds`, `confidence` of `clustered`.
     """
     return clustered(np.asarray(values_a, np.float64) - np.asarray(values_b, np.float64), clusters, seeds, **described)
 
 
-def holm(p_values: ArrayLike) -> np.ndarray:
+def holm(p_values: Real[np.ndarray, " P"] | Sequence[float]) -> Float64[np.ndarray, " P"]:
     """Holm's adjusted p-values: reject where <= alpha, and any false rejection in the family has probability <= alpha.
 
     A NaN (a comparison that was not made) stays NaN and is not counted.

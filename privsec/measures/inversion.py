@@ -7,16 +7,17 @@ that the target never saw.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Bool, Float, Float64, Int, Real, Shaped
 
+from privsec.core.data import Array
 from privsec.core.errors import NotApplicable
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Reconstructions
-from privsec.measures.intervals import Measure, clustered
+from privsec.measures.intervals import Ids, Measure, clustered
 from privsec.measures.similarity import psnr, ssim
 
 MEASURES: dict[str, Measure] = {
@@ -70,22 +71,22 @@ class InversionTruth(NamedTuple):
     """What only the measures know.
 
     Attributes:
-        x: [N, ...features], the candidates, every one a training record of some target and held out from its twin.
-        y: int [N], their classes.
-        member: bool [T, N], who was in target t's training set; rows 2p and 2p + 1 are complements.
-        labels: int [E, T, K], what each of E >= 2 evaluators calls each reconstruction; they were trained without the
-            targets' help, and one of them adversarially.
-        class_means: [K, ...features], the mean of the public records of each reconstructed class.
-        class_mean_labels: int [E, K], what the evaluators call those.
+        x: the candidates, every one a training record of some target and held out from its twin.
+        y: their classes.
+        member: who was in target t's training set; rows 2p and 2p + 1 are complements.
+        labels: what each of E >= 2 evaluators calls each reconstruction; they were trained without the targets' help,
+            and one of them adversarially.
+        class_means: the mean of the public records of each reconstructed class.
+        class_mean_labels: what the evaluators call those.
         data_range: width of the range of a feature, for PSNR and SSIM.
     """
 
-    x: np.ndarray
-    y: np.ndarray
-    member: np.ndarray
-    labels: np.ndarray
-    class_means: np.ndarray
-    class_mean_labels: np.ndarray
+    x: Float[np.ndarray, " N *features"]
+    y: Int[np.ndarray, " N"]
+    member: Bool[np.ndarray, "T N"]
+    labels: Int[np.ndarray, "E T K"]
+    class_means: Float[np.ndarray, " K *features"]
+    class_mean_labels: Int[np.ndarray, "E K"]
     data_range: float = 1.0
 
 
@@ -93,18 +94,18 @@ class Neighbors(NamedTuple):
     """Where T x K images lie between members and held-out records of their class.
 
     Attributes:
-        gap: [T, K], distance to the nearest held-out record less that to the nearest member, the larger side averaged
+        gap: distance to the nearest held-out record less that to the nearest member, the larger side averaged
             over all its subsets of the smaller one's size; root mean square over features. NaN where a side is empty.
-        member, held_out: int [T, K], index of the nearest candidate of each kind, all of them considered; -1 for none.
+        member, held_out: index of the nearest candidate of each kind, all of them considered; -1 for none.
     """
 
-    gap: np.ndarray
-    member: np.ndarray
-    held_out: np.ndarray
+    gap: Float64[np.ndarray, "T K"]
+    member: Int[np.ndarray, "T K"]
+    held_out: Int[np.ndarray, "T K"]
 
 
-def measure(evidence: Reconstructions, truth: InversionTruth) -> dict[str, np.ndarray]:
-    """Every measure of the family for every target: measure -> float64 [T].
+def measure(evidence: Reconstructions, truth: InversionTruth) -> dict[str, Float64[np.ndarray, " T"]]:
+    """Every measure of the family for every target.
 
     `advantage = (s - s0) / (1 - mean s0)` with `s0 = (s + s') / 2`: s is the success of target t's reconstructions, s'
     that of its twin's, judged against the same records. s0 is thus the success of an attacker who holds one of the two
@@ -167,7 +168,7 @@ def exhibits(evidence: Reconstructions, truth: InversionTruth) -> dict[str, np.n
     y = np.asarray(evidence.y)
     near = _neighbors(np.asarray(evidence.x, np.float64), y, truth)
 
-    def pick(index: np.ndarray) -> np.ndarray:
+    def pick(index: Int[np.ndarray, "T K"]) -> Float[np.ndarray, " T K *features"]:
         found = np.asarray(truth.x, np.float32)[index]
         found[index < 0] = np.nan
         return found
@@ -182,17 +183,17 @@ def exhibits(evidence: Reconstructions, truth: InversionTruth) -> dict[str, np.n
     }
 
 
-def estimates(per_target: Mapping[str, np.ndarray], seeds: ArrayLike | None = None) -> dict[str, Estimate]:
+def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | None = None) -> dict[str, Estimate]:
     """One Estimate a measure, over pairs of targets.
 
     Args:
-        per_target: measure -> [T] as `measure` gives it; several seeds one after the other.
-        seeds: [T], which seed a target belongs to; None for one seed.
+        per_target: what `measure` returned, several seeds one after the other.
+        seeds: which seed a target belongs to; None for one seed.
     """
     # Where all targets agree, every class of every pair counts as one comparison of two random halves.
     trials = int(np.sum(per_target["classes"])) // 2 or None
 
-    def estimate(name: str, values: np.ndarray) -> Estimate:
+    def estimate(name: str, values: Real[np.ndarray, " T"]) -> Estimate:
         unit, direction, bounds, _ = MEASURES[name]
         counted = trials if unit in ("share", "advantage") else None
         pairs = np.arange(len(values)) // 2
@@ -201,15 +202,17 @@ def estimates(per_target: Mapping[str, np.ndarray], seeds: ArrayLike | None = No
     return {name: estimate(name, values) for name, values in per_target.items()}
 
 
-def class_means(x: np.ndarray, y: np.ndarray, classes: ArrayLike) -> np.ndarray:
-    """The mean public record of each class, [K, ...features]; the mean of all records for a class without any."""
+def class_means(
+    x: Real[Array, " N *features"], y: Int[Array, " N"], classes: Int[Array, " K"] | Sequence[int]
+) -> Float64[np.ndarray, " K *features"]:
+    """The mean public record of each class; the mean of all records for a class without any."""
     overall = np.mean(x, axis=0, dtype=np.float64)
     return np.stack(
         [np.mean(x[y == c], axis=0, dtype=np.float64) if np.any(y == c) else overall for c in np.asarray(classes)]
     )
 
 
-def expected_nearest(distances: np.ndarray, size: int) -> float:
+def expected_nearest(distances: Real[np.ndarray, " N"], size: int) -> float:
     """The smallest of `size` distances drawn without replacement, averaged over all draws; exact, no randomness.
 
     The i-th smallest of n (from 0) is the minimum of a subset of m with probability C(n - 1 - i, m - 1) / C(n, m).
@@ -223,7 +226,9 @@ def expected_nearest(distances: np.ndarray, size: int) -> float:
     return float(chance @ np.sort(np.asarray(distances, np.float64))[: n - size + 1])
 
 
-def _neighbors(images: np.ndarray, y: np.ndarray, truth: InversionTruth) -> Neighbors:
+def _neighbors(
+    images: Float64[np.ndarray, " T K *features"], y: Int[np.ndarray, " K"], truth: InversionTruth
+) -> Neighbors:
     targets, prompts = images.shape[:2]
     gap = np.full((targets, prompts), np.nan)
     nearest = np.full((2, targets, prompts), -1)
@@ -236,24 +241,24 @@ def _neighbors(images: np.ndarray, y: np.ndarray, truth: InversionTruth) -> Neig
             for which, side in enumerate(sides):
                 if side.any():
                     nearest[which, t, k] = rows[side][np.argmin(distance[side])]
-            size = min(side.sum() for side in sides)
+            size = min(int(side.sum()) for side in sides)
             if size:
                 inside, outside = (expected_nearest(distance[side], size) for side in sides)
                 gap[t, k] = outside - inside
     return Neighbors(gap, *nearest)
 
 
-def _success(accepted: np.ndarray, gap: np.ndarray) -> np.ndarray:
-    """[T, K] in {0, 1/2, 1}; a tie is half a success, so that the two halves of a pair always share one."""
+def _success(accepted: Bool[np.ndarray, "T K"], gap: Float64[np.ndarray, "T K"]) -> Float64[np.ndarray, "T K"]:
+    """Each in {0, 1/2, 1}; a tie is half a success, so that the two halves of a pair always share one."""
     return np.where(np.isfinite(gap), accepted * (np.sign(gap) + 1) / 2, np.nan)
 
 
-def _accepted(labels: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _accepted(labels: Int[np.ndarray, " E *targets K"], y: Int[np.ndarray, " K"]) -> Bool[np.ndarray, " *targets K"]:
     return np.all(np.asarray(labels) == y, axis=0)
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over classes [T, K] -> [T] without the NaN; NaN where nothing is left."""
+def _mean(values: Shaped[np.ndarray, "T K"]) -> Float64[np.ndarray, " T"]:
+    """Mean over classes without the NaN; NaN where nothing is left."""
     known = np.isfinite(values)
     count = known.sum(axis=1)
     return np.where(count, np.where(known, values, 0).sum(axis=1) / np.maximum(count, 1), np.nan)

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int, Real
 from numpy.typing import ArrayLike
 from scipy.special import bdtrik, ndtri
 
 from privsec.core.errors import DataError
 from privsec.core.estimate import Estimate, unresolved
 from privsec.core.evidence import MembershipScores
-from privsec.measures.intervals import Measure, clopper_pearson, clustered, delong, share_difference
+from privsec.measures.intervals import Ids, Measure, clopper_pearson, clustered, delong, share_difference
 from privsec.measures.roc import Curve, allowed_false_positives, null_tpr
 
 MEASURES: dict[str, Measure] = {
@@ -45,17 +46,19 @@ FPRS = {"advantage": 0.01, "tpr_at_1pct_fpr": 0.01, "tpr_at_0.1pct_fpr": 0.001}
 """The false positive rate at which a measure is taken, where it is taken at one."""
 
 
-def measure(evidence: MembershipScores, member: np.ndarray) -> dict[str, np.ndarray]:
+def measure(
+    evidence: MembershipScores, member: Bool[np.ndarray, "_T _N"]
+) -> dict[str, Float64[np.ndarray, " _T"]]:
     """Every measure of the family for every target.
 
     advantage = (TPR at 1% FPR - g) / (1 - g), where g is what guessing gets at this n (`roc.null_tpr`).
 
     Args:
-        evidence: scores [T, N]; NaN = not attacked, left out.
-        member: bool [T, N], who was in target t's training set.
+        evidence: its NaN scores = not attacked, left out.
+        member: who was in target t's training set.
 
     Returns:
-        measure -> float64 [T]; NaN where the target has too few non-members to resolve it.
+        measure -> a value for each target; NaN where the target has too few non-members to resolve it.
 
     Raises:
         DataError: the shapes differ, or a target lacks members or non-members.
@@ -88,20 +91,20 @@ def _advantage(tpr: float, negatives: int) -> float:
     return (tpr - guessing) / (1 - guessing)
 
 
-def non_members(evidence: MembershipScores, member: np.ndarray) -> int:
+def non_members(evidence: MembershipScores, member: Bool[np.ndarray, "T N"]) -> int:
     """The fewest attacked non-members that any target has: they decide which rates are resolvable."""
     return int(np.min(np.sum(~np.isnan(np.asarray(evidence.scores)) & ~np.asarray(member, bool), axis=1)))
 
 
 def estimates(
-    per_target: Mapping[str, np.ndarray], clusters: ArrayLike, seeds: ArrayLike | None = None, *, negatives: int
+    per_target: Mapping[str, Real[np.ndarray, " T"]], clusters: Ids, seeds: Ids | None = None, *, negatives: int
 ) -> dict[str, Estimate]:
     """The mean of each measure over targets, with an interval over complementary pairs (see `intervals.clustered`).
 
     Args:
         per_target: what `measure` returned, seeds concatenated.
-        clusters: [T], equal for the two models of a pair.
-        seeds: [T], or None for one seed.
+        clusters: equal for the two models of a pair.
+        seeds: None for one seed.
         negatives: attacked non-members of a target, as `non_members` counts them.
 
     Returns:
@@ -127,7 +130,7 @@ def _too_few(negatives: int, fpr: float | None) -> str:
     return f"not resolvable at this n: {negatives} non-members allow no false positive at {100 * fpr:g}%"
 
 
-def single(evidence: MembershipScores, member: np.ndarray) -> dict[str, Estimate]:
+def single(evidence: MembershipScores, member: Bool[np.ndarray, "_T _N"]) -> dict[str, Estimate]:
     """The measures of one fixed model, with intervals over its records; n counts records.
 
     - AUC: DeLong; under perfect separation Clopper-Pearson over as many trials as there are disjoint pairs.
@@ -137,8 +140,8 @@ def single(evidence: MembershipScores, member: np.ndarray) -> dict[str, Estimate
     - Balanced accuracy: Newcombe's, the thresholds taken as given.
 
     Args:
-        evidence: scores [1, N].
-        member: bool [1, N].
+        evidence: of one target (T = 1).
+        member: who was in its training set.
 
     Raises:
         DataError: more than one model, or no members or no non-members.
@@ -168,7 +171,7 @@ def single(evidence: MembershipScores, member: np.ndarray) -> dict[str, Estimate
     return answer
 
 
-def _auc_range(scores: np.ndarray, member: np.ndarray) -> tuple[float, float]:
+def _auc_range(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> tuple[float, float]:
     value, error = delong(scores, member)
     if not error > 0:
         scored = ~np.isnan(scores)
@@ -187,18 +190,18 @@ def _tpr_range(curve: Curve, fpr: float) -> tuple[float, float]:
 
 
 def band(
-    scores: np.ndarray, member: np.ndarray, grid: ArrayLike, share: float = 0.9
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    scores: Real[np.ndarray, "T N"], member: Bool[np.ndarray, "T N"], grid: Real[np.ndarray, " G"], share: float = 0.9
+) -> tuple[Float64[np.ndarray, " G"], Float64[np.ndarray, " G"], Float64[np.ndarray, " G"]]:
     """The ROC over targets: the mean TPR at each FPR of `grid`, and the range that holds `share` of the targets.
 
     Args:
-        scores: [T, N].
-        member: bool [T, N].
-        grid: [G] false positive rates, log-spaced for a log-log plot.
+        scores: of T targets.
+        member: who was in target t's training set.
+        grid: false positive rates, log-spaced for a log-log plot.
         share: of the targets between `low` and `high`; the band shows how targets differ, not how sure the mean is.
 
     Returns:
-        (mean, low, high), each [G]; NaN where `grid` is below what the non-members resolve.
+        (mean, low, high); NaN where `grid` is below what the non-members resolve.
     """
     tpr = np.stack([curve.tpr_at(grid) for curve in _curves(scores, member)])
     low, high = np.quantile(tpr, [(1 - share) / 2, (1 + share) / 2], axis=0)
@@ -221,16 +224,18 @@ class RecordRisk(NamedTuple):
     difference: Estimate
 
 
-def at_risk(scores: np.ndarray, member: np.ndarray, rows: np.ndarray, count: int) -> tuple[RecordRisk, ...]:
+def at_risk(
+    scores: Real[np.ndarray, "T N"], member: Bool[np.ndarray, "T N"], rows: Int[np.ndarray, " N"], count: int
+) -> tuple[RecordRisk, ...]:
     """The `count` records that training gives away most, over all targets, at each target's threshold for 1% FPR.
 
     Sorted by the difference of the two rates; equal ones by how high the record ranks where it is a member. The first
     of many are in part the luckiest, so read the interval (Newcombe's, for each record by itself), not the order.
 
     Args:
-        scores: [T, N].
-        member: bool [T, N].
-        rows: [N], the records' indices in the data set.
+        scores: of T targets.
+        member: who was in target t's training set.
+        rows: the records' indices in the data set.
         count: how many records to return.
 
     Returns:

@@ -11,6 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float64, Int, Real, Shaped
 from numpy.typing import ArrayLike
 
 from privsec.core.errors import DataError
@@ -20,23 +21,23 @@ class Curve(NamedTuple):
     """Counts along the ROC from (0, 0), one point for each distinct score, and the ranking that they come from.
 
     Attributes:
-        fp, tp: int [P], non-members and members that score at least `thresholds`.
-        thresholds: [P], descending from inf.
-        ends: int [P], where in the ranking each group of equal scores ends.
-        order: int [N'], the scored records by descending score, as indices into the scored records.
-        ranked: bool [N'], their membership.
+        fp, tp: non-members and members that score at least `thresholds`.
+        thresholds: descending from inf.
+        ends: where in the ranking each group of equal scores ends.
+        order: the S scored records by descending score, as indices into the scored records.
+        ranked: their membership.
     """
 
-    fp: np.ndarray
-    tp: np.ndarray
-    thresholds: np.ndarray
-    ends: np.ndarray
-    order: np.ndarray
-    ranked: np.ndarray
+    fp: Int[np.ndarray, " P"]
+    tp: Int[np.ndarray, " P"]
+    thresholds: Float64[np.ndarray, " P"]
+    ends: Int[np.ndarray, " P"]
+    order: Int[np.ndarray, " S"]
+    ranked: Bool[np.ndarray, " S"]
 
     @classmethod
-    def of(cls, scores: np.ndarray, member: np.ndarray) -> Curve:
-        """The curve of `scores` [N] against `member` bool [N]; NaN scores (not attacked) are left out.
+    def of(cls, scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"]) -> Curve:
+        """The curve of `scores` against `member`; NaN scores (not attacked) are left out.
 
         Raises:
             DataError: the shapes differ, or there is no member or no non-member.
@@ -126,15 +127,17 @@ def null_tpr(negatives: int, fpr: float) -> float:
     return (int(allowed_false_positives(fpr, negatives)) + 1) / (negatives + 1)
 
 
-def roc(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def roc(
+    scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]
+) -> tuple[Float64[np.ndarray, " P"], Float64[np.ndarray, " P"], Float64[np.ndarray, " P"]]:
     """The ROC curve: (0, 0), then one point for each distinct score.
 
     Args:
-        scores: [N], higher = more likely a member; NaN = not attacked, left out. Infinities are scores like any other.
-        member: bool [N].
+        scores: higher = more likely a member; NaN = not attacked, left out. Infinities are scores like any other.
+        member: who was trained on.
 
     Returns:
-        (fpr, tpr, thresholds), each [P]: a record is called a member where its score >= the threshold.
+        (fpr, tpr, thresholds): a record is called a member where its score >= the threshold.
         The first threshold is inf.
 
     Raises:
@@ -147,7 +150,7 @@ def roc(scores: np.ndarray, member: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     return curve.fp / curve.negatives, curve.tp / curve.positives, curve.thresholds
 
 
-def auc(scores: np.ndarray, member: np.ndarray) -> float:
+def auc(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> float:
     """Area under the ROC = P(a member scores higher) + P(tie) / 2; arguments and errors as in `roc`.
 
     >>> auc(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
@@ -156,7 +159,7 @@ def auc(scores: np.ndarray, member: np.ndarray) -> float:
     return Curve.of(scores, member).auc
 
 
-def tpr_at_fpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
+def tpr_at_fpr(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"], fpr: float) -> float:
     """The share of members found at the last step of the ROC whose false positive rate is <= `fpr`; no interpolation.
 
     NaN where not even one false positive is allowed: the figure is not resolvable at this n.
@@ -164,7 +167,7 @@ def tpr_at_fpr(scores: np.ndarray, member: np.ndarray, fpr: float) -> float:
     return float(Curve.of(scores, member).tpr_at(fpr))
 
 
-def balanced_accuracy(scores: np.ndarray, member: np.ndarray) -> float:
+def balanced_accuracy(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> float:
     """(TPR + TNR) / 2 of a threshold chosen without the labels of the records it is judged on.
 
     The best threshold on the same records flatters: it exceeds 0.5 on pure noise. Here the records are split in two

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float64, Real
 from numpy.lib.stride_tricks import sliding_window_view
 
 IDENTICAL = 100.0
 """PSNR in dB reported for images that are equal to float32's precision, where the ratio itself is infinite."""
 
 
-def psnr(images: np.ndarray, others: np.ndarray, data_range: float) -> np.ndarray:
-    """Peak signal-to-noise ratio `10 log10(range^2 / mse)` in dB, [..., H, W, C] twice -> [...]; at most 100."""
+def psnr(
+    images: Real[np.ndarray, " *batch H W C"], others: Real[np.ndarray, " *batch H W C"], data_range: float
+) -> Float64[np.ndarray, " *batch"]:
+    """Peak signal-to-noise ratio `10 log10(range^2 / mse)` in dB; at most 100."""
     error = np.mean(np.square(np.asarray(images, np.float64) - others), axis=(-3, -2, -1)) / data_range**2
     return -10 * np.log10(np.maximum(error, 10 ** (-IDENTICAL / 10)))
 
 
-def ssim(images: np.ndarray, others: np.ndarray, data_range: float) -> np.ndarray:
-    """Structural similarity, mean over channels and windows: [..., H, W, C] twice -> [...], 1 for equal images.
+def ssim(
+    images: Real[np.ndarray, " *batch H W C"], others: Real[np.ndarray, " *batch H W C"], data_range: float
+) -> Float64[np.ndarray, " *batch"]:
+    """Structural similarity, mean over channels and windows; 1 for equal images.
 
     Gaussian window of 11 x 11 with sigma 1.5 (the largest odd one that fits, for smaller images), population moments,
     windows inside the image only, k1 = .01, k2 = .03.

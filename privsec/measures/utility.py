@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Bool, Float64, Real
 from scipy.special import ndtr
 
 from privsec.core.errors import DataError
 from privsec.core.estimate import Estimate, unresolved
-from privsec.measures.intervals import Measure, clustered
+from privsec.measures.intervals import Ids, Measure, clustered
 
 BINS = 15
 
@@ -38,17 +38,21 @@ MEASURES: dict[str, Measure] = {
 """The measures of utility, in the order of tables."""
 
 
-def measure(correct: ArrayLike, member: ArrayLike, log_top: ArrayLike | None = None) -> dict[str, np.ndarray]:
+def measure(
+    correct: Real[np.ndarray, "T N"],
+    member: Bool[np.ndarray, "_T _N"],
+    log_top: Real[np.ndarray, "_T _N"] | None = None,
+) -> dict[str, Float64[np.ndarray, " T"]]:
     """Accuracy and calibration of every target on the candidates, among which are its training records.
 
     Args:
-        correct: [T, N], 1 where the target labels the record right (the signal `correct`).
-        member: bool [T, N], who was in target t's training set.
-        log_top: [T, N], log of the largest score (the first of the signal `top_scores`); None behind an endpoint
+        correct: 1 where the target labels the record right (the signal `correct`).
+        member: who was in target t's training set.
+        log_top: log of the largest score (the first of the signal `top_scores`); None behind an endpoint
             without scores, which leaves the calibration error NaN.
 
     Returns:
-        measure -> float64 [T].
+        measure -> a value for each target.
 
     Raises:
         DataError: the shapes differ, or a target has no member or no non-member.
@@ -75,7 +79,9 @@ def measure(correct: ArrayLike, member: ArrayLike, log_top: ArrayLike | None = N
     return {"test_accuracy": test, "train_accuracy": train, "gap": train - test, "calibration_error": error}
 
 
-def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -> float:
+def calibration_error(
+    confidence: Real[np.ndarray, " N"], correct: Real[np.ndarray, " N"] | Bool[np.ndarray, " N"], bins: int = BINS
+) -> float:
     """Expected calibration error: the mean distance of accuracy from confidence over bins of equal mass, less its bias.
 
     The plain figure is positive for a perfectly calibrated model, since an accuracy counted on few records is never
@@ -84,8 +90,8 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = B
     of it away from there. Equal confidences share a bin, so the order of the records does not matter.
 
     Args:
-        confidence: [N], the largest score of each answer.
-        correct: [N], 1 where the answer's label is right.
+        confidence: the largest score of each answer.
+        correct: 1 where the answer's label is right.
         bins: how many bins of equal mass, fewer when confidences coincide.
 
     References: Naeini et al. 2015, AAAI; Nixon et al. 2019, arXiv 1904.01685 (equal mass); Kumar et al. 2019,
@@ -107,9 +113,9 @@ def calibration_error(confidence: np.ndarray, correct: np.ndarray, bins: int = B
 
 
 def estimates(
-    per_target: Mapping[str, np.ndarray],
-    clusters: ArrayLike,
-    seeds: ArrayLike | None = None,
+    per_target: Mapping[str, Real[np.ndarray, " T"]],
+    clusters: Ids,
+    seeds: Ids | None = None,
     *,
     records: int | None = None,
 ) -> dict[str, Estimate]:
@@ -117,8 +123,8 @@ def estimates(
 
     Args:
         per_target: what `measure` returned, seeds concatenated.
-        clusters: [T], equal for the two models of a pair.
-        seeds: [T], or None for one seed.
+        clusters: equal for the two models of a pair.
+        seeds: None for one seed.
         records: on one side (training or other) of a target; keeps an accuracy on which all targets agree honest.
     """
     answer = {}

@@ -4,3 +4,5 @@ from privsec.core.spec import Catalog
 from privsec.nets.base import Net
 
 NETS = Catalog("net", Net, "privsec.nets")
+
+__getattr__ = NETS.class_named

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Float
 
+from privsec.core.data import Array
 from privsec.core.recipe import Tap
 
 
@@ -41,7 +43,7 @@ class Tapped(nnx.Module):
 
 
 class Dense(Tapped):
-    """z = a @ kernel + bias over the last axis; a is [B, ..., I], z is [B, ..., O]."""
+    """z = a @ kernel + bias over the last axis."""
 
     kind = "dense"
 
@@ -49,13 +51,13 @@ class Dense(Tapped):
         self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
-    def __call__(self, a: jax.Array, tap: Taps) -> jax.Array:
+    def __call__(self, a: Float[Array, " B *positions I"], tap: Taps) -> Float[Array, " B *positions O"]:
         """The pre-activation."""
         return tap(self, a, a @ self.kernel[...] + self.bias[...])
 
 
 class Conv(Dense):
-    """A convolution (SAME padding) as a dense layer over patches: a is [B, H, W, Cin], z is [B, H', W', Cout].
+    """A convolution (SAME padding) as a dense layer over patches.
 
     Explicit patches keep the fast matrix product inside `lax.scan`, where XLA's CPU convolution gradient is an order of
     magnitude slower (jax issue 12868), and they are what per-example clipping needs.
@@ -65,7 +67,7 @@ class Conv(Dense):
         super().__init__(width * width * inputs, outputs, rngs=rngs)
         self.width, self.stride = width, stride
 
-    def __call__(self, a: jax.Array, tap: Taps) -> jax.Array:
+    def __call__(self, a: Float[Array, "B H W I"], tap: Taps) -> Float[Array, "B _ _ O"]:
         return super().__call__(patches(a, self.width, self.stride), tap)
 
 
@@ -83,8 +85,8 @@ class GroupNorm(Tapped):
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
 
-    def __call__(self, x: jax.Array, tap: Taps) -> jax.Array:
-        """The normalized and scaled input, [B, H, W, C]."""
+    def __call__(self, x: Float[Array, " B *positions C"], tap: Taps) -> Float[Array, " B *positions C"]:
+        """The normalized and scaled input."""
         grouped = x.reshape(*x.shape[:-1], self.groups, -1)
         over = (*range(1, x.ndim - 1), grouped.ndim - 1)
         mean = jnp.mean(grouped, axis=over, keepdims=True)
@@ -93,8 +95,10 @@ class GroupNorm(Tapped):
         return tap(self, a, a * self.scale[...] + self.bias[...])
 
 
-def patches(x: jax.Array, width: int, stride: int = 1) -> jax.Array:
-    """Every `width` x `width` window of images [B, H, W, C] under SAME padding: [B, ceil(H/s), ceil(W/s), width^2 C].
+def patches(
+    x: Float[Array, "B H W C"], width: int, stride: int = 1
+) -> Float[Array, "B -(-H//{stride}) -(-W//{stride}) {width}**2*C"]:
+    """Every `width` x `width` window of images under SAME padding.
 
     Window entries are ordered (row, column, channel).
     """
@@ -114,8 +118,8 @@ def patches(x: jax.Array, width: int, stride: int = 1) -> jax.Array:
     return jnp.concatenate(windows, axis=-1)
 
 
-def max_pool(x: jax.Array) -> jax.Array:
-    """2 x 2 max-pooling of [B, H, W, C]; an odd last row or column is dropped.
+def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 C"]:
+    """2 x 2 max-pooling; an odd last row or column is dropped.
 
     By strided slices: the gradient of `reduce_window` is slow on CPUs.
     """

@@ -13,32 +13,32 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float, Int
+
+from privsec.core.data import Array
 
 Norm = Literal["linf", "l2"]
 Box = tuple[jax.Array, jax.Array]
 """Smallest and largest value of each feature; broadcasts to one record."""
 
 
-def _norms(x: jax.Array) -> jax.Array:
-    """L2 norm of each record, [B, 1, ...]: broadcasts against x."""
+def _norms(x: Float[Array, " B *features"]) -> Float[Array, " B *ones"]:
+    """L2 norm of each record; it broadcasts against x."""
     return jnp.sqrt(jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)), keepdims=True))
 
 
-def steepest(gradient: jax.Array, norm: Norm) -> jax.Array:
-    """The step of unit `norm` that raises a linear function most: sign(g), or g / ||g||_2; zero where g is zero.
-
-    Args:
-        gradient: [B, ...features].
-        norm: of the step.
-    """
+def steepest(gradient: Float[Array, " B *features"], norm: Norm) -> Float[Array, " B *features"]:
+    """The step of unit `norm` that raises a linear function most: sign(g), or g / ||g||_2; zero where g is zero."""
     if norm == "linf":
         return jnp.sign(gradient)
     length = _norms(gradient)
     return gradient / jnp.where(length > 0, length, 1.0)
 
 
-def project_ball(x: jax.Array, center: jax.Array, radius: float | jax.Array, norm: Norm) -> jax.Array:
-    """The nearest point to each record of `x` [B, ...] within `radius` of the same record of `center`."""
+def project_ball(
+    x: Float[Array, " B *features"], center: Float[Array, " B *features"], radius: float | Float[Array, ""], norm: Norm
+) -> Float[Array, " B *features"]:
+    """The nearest point to each record of `x` within `radius` of the same record of `center`."""
     delta = x - center
     if norm == "linf":
         return center + jnp.clip(delta, -radius, radius)
@@ -46,22 +46,22 @@ def project_ball(x: jax.Array, center: jax.Array, radius: float | jax.Array, nor
     return center + delta * jnp.minimum(1.0, radius / jnp.where(length > 0, length, 1.0))
 
 
-def project_box(x: jax.Array, box: Box | None) -> jax.Array:
+def project_box(x: Float[Array, " *shape"], box: Box | None) -> Float[Array, " *shape"]:
     """The nearest point inside the box; `x` itself where there is none."""
     return x if box is None else jnp.clip(x, *box)
 
 
 def pgd(
-    loss: Callable[[jax.Array], jax.Array],
-    x: jax.Array,
+    loss: Callable[[Float[Array, " B *features"]], Float[Array, " B"]],
+    x: Float[Array, " B *features"],
     key: jax.Array,
-    radius: float | jax.Array,
+    radius: float | Float[Array, ""],
     steps: int,
-    step_size: float | jax.Array | None = None,
+    step_size: float | Float[Array, ""] | None = None,
     norm: Norm = "linf",
     box: Box | None = None,
     random_start: bool = True,
-) -> jax.Array:
+) -> Float[Array, " B *features"]:
     """Projected gradient ascent: points within `radius` of `x`, and inside the box, where `loss` is high.
 
     x_{t+1} = P(x_t + a * steepest(grad loss(x_t))), P = onto the ball, then onto the box. One step from `x` itself with
@@ -69,8 +69,8 @@ def pgd(
     sets, as the box contains the center, though not always at the nearest point.
 
     Args:
-        loss: [B, ...] -> [B], one record's loss independent of the others.
-        x: [B, ...features], inside the box.
+        loss: one record's is independent of the others.
+        x: inside the box.
         key: for the random start.
         radius: of the ball, in units of x.
         steps: gradient evaluations; zero gives the random start.
@@ -80,7 +80,7 @@ def pgd(
         random_start: from a point drawn uniformly in the cube of half-width `radius`, then projected; else from `x`.
 
     Returns:
-        The last iterate, [B, ...], in the ball and in the box; it carries no gradient.
+        The last iterate, in the ball and in the box; it carries no gradient.
 
     References: Madry et al. 2018, arXiv 1706.06083.
     """
@@ -102,19 +102,19 @@ class Descent(NamedTuple):
     """Where a descent found the lowest cost.
 
     Attributes:
-        x: [K, ...features], the best of all points visited.
-        cost: [K], the cost there.
-        steps: int32 [K], evaluations spent on each prompt until it stopped.
+        x: the best of all points visited.
+        cost: the cost there.
+        steps: evaluations spent on each prompt until it stopped.
     """
 
-    x: jax.Array
-    cost: jax.Array
-    steps: jax.Array
+    x: Float[Array, " K *features"]
+    cost: Float[Array, " K"]
+    steps: Int[Array, " K"]
 
 
 def descend(
-    evaluate: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]],
-    start: jax.Array,
+    evaluate: Callable[[jax.Array, jax.Array], tuple[Float[Array, " K"], Float[Array, " K *features"]]],
+    start: Float[Array, " K *features"],
     key: jax.Array,
     optimizer: optax.GradientTransformation,
     steps: int,
@@ -128,9 +128,9 @@ def descend(
     others go on, and its result is the same as if it had been alone.
 
     Args:
-        evaluate: (x [K, ...], key) -> (cost [K], gradient [K, ...]) at points inside the box; the gradient may be an
-            estimate. A cost that is not finite is never the best.
-        start: [K, ...features]; projected onto the box before anything is evaluated.
+        evaluate: (x, key) -> (cost, gradient) at points inside the box; the gradient may be an estimate. A cost that is
+            not finite is never the best.
+        start: projected onto the box before anything is evaluated.
         key: a new one is derived from it for every evaluation.
         optimizer: elementwise, so that prompts stay independent.
         steps: the most evaluations a prompt may take, >= 1.

@@ -11,17 +11,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64
 
 CHUNK = 8192
 """Records handled at once; bounds the memory, never changes a number."""
 
 
 class Moments(NamedTuple):
-    """Count, mean and sum of squared deviations from that mean, each float64 [T, N]; a mean of nothing is 0."""
+    """Count, mean and sum of squared deviations from that mean, of each target and record; a mean of nothing is 0."""
 
-    count: np.ndarray
-    mean: np.ndarray
-    squares: np.ndarray
+    count: Float64[np.ndarray, "T N"]
+    mean: Float64[np.ndarray, "T N"]
+    squares: Float64[np.ndarray, "T N"]
 
 
 def chunks(records: int) -> Iterator[slice]:
@@ -34,25 +35,27 @@ def chunks(records: int) -> Iterator[slice]:
         yield slice(start, min(start + CHUNK, records))
 
 
-def counts(chosen: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """How many usable references have `chosen` (bool [M, N]) set: float64 [T, N] for `usable` bool [T, M]."""
+def counts(chosen: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]) -> Float64[np.ndarray, "T N"]:
+    """How many usable references have `chosen` set."""
     return usable.astype(np.float64) @ chosen.astype(np.float64)
 
 
-def fewest(chosen: np.ndarray, usable: np.ndarray) -> int:
+def fewest(chosen: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]) -> int:
     """The smallest of `counts` over all targets and records."""
     return int(min(counts(chosen[:, rows], usable).min() for rows in chunks(chosen.shape[1])))
 
 
-def moments(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> Moments:
+def moments(
+    values: Float[np.ndarray, "M N"], chosen: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]
+) -> Moments:
     """Moments of `values` over the usable references in which each record is `chosen`.
 
     Values are centered per record on one of themselves before they are squared: exact for constants, and stable.
 
     Args:
-        values: float [M, N], a signal of N records on M references.
-        chosen: bool [M, N], for example who was trained on what, or its complement.
-        usable: bool [T, M].
+        values: a signal of N records on M references.
+        chosen: for example who was trained on what, or its complement.
+        usable: which references count for which target.
 
     >>> import numpy as np
     >>> out = moments(np.array([[1.0], [3.0], [99.0]]), np.ones((3, 1), bool), np.array([[True, True, False]]))
@@ -68,8 +71,10 @@ def moments(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> Momen
     return Moments(count, np.where(count > 0, center + offset, 0.0), squares)
 
 
-def log_mean_exp(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """The log of the mean of exp(values) over the usable references in which each record is `chosen`: float64 [T, N].
+def log_mean_exp(
+    values: Float[np.ndarray, "M N"], chosen: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]
+) -> Float64[np.ndarray, "T N"]:
+    """The log of the mean of exp(values) over the usable references in which each record is `chosen`.
 
     -inf where there is none. Arguments as in `moments`.
     """
@@ -80,7 +85,7 @@ def log_mean_exp(values: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> 
         return center + np.log(usable @ (chosen * relative)) - np.log(np.maximum(usable @ chosen, 1.0))
 
 
-def _center(values: np.ndarray) -> np.ndarray:
-    """Each record's lower median over the references, float64 [1, N]: it occurs, and no outlier moves it."""
+def _center(values: Float[np.ndarray, "M N"]) -> Float64[np.ndarray, "1 N"]:
+    """Each record's lower median over the references: it occurs, and no outlier moves it."""
     middle = (len(values) - 1) // 2
     return np.partition(values, middle, axis=0)[middle : middle + 1].astype(np.float64)

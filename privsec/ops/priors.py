@@ -5,18 +5,20 @@ Every penalty is a mean over features, so its weight means the same at any resol
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Float
+
+from privsec.core.data import Array
 
 
-def total_variation(images: jax.Array) -> jax.Array:
+def total_variation(images: Float[Array, " *batch H W C"]) -> Float[Array, " *batch"]:
     """How much neighboring pixels differ: `mean |x[i+1, j] - x[i, j]| + mean |x[i, j+1] - x[i, j]|`, in pixel values.
 
     Args:
-        images: [..., H, W, C] with H, W >= 2.
+        images: H, W >= 2.
 
     Returns:
-        [...]: 0 for a constant image; scales with the contrast; differentiable, with gradient 0 where neighbors agree.
+        0 for a constant image; scales with the contrast; differentiable, with gradient 0 where neighbors agree.
 
     >>> float(total_variation(jnp.array([[0.0, 1.0], [0.0, 1.0]])[:, :, None]))
     1.0
@@ -28,8 +30,8 @@ def total_variation(images: jax.Array) -> jax.Array:
     return jnp.mean(down * jnp.sign(down), axis=(-3, -2, -1)) + jnp.mean(right * jnp.sign(right), axis=(-3, -2, -1))
 
 
-def mean_square(x: jax.Array) -> jax.Array:
-    """`||x||^2 / D` of each record: [B, ...features] -> [B].
+def mean_square(x: Float[Array, " B *features"]) -> Float[Array, " B"]:
+    """`||x||^2 / D` of each record.
 
     >>> mean_square(jnp.array([[3.0, 1.0], [0.0, 0.0]])).tolist()
     [5.0, 0.0]

@@ -15,10 +15,10 @@ from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.errors import AccessError, NotApplicable
 from privsec.core.evidence import Evidence, MembershipScores
-from privsec.core.recipe import Model, Params
 from privsec.core.target import Target
 from privsec.measures.intervals import cluster_mean
 from privsec.testing import toy
+from privsec.testing.attack_runs import counted, doctored, evidence_of, evidence_of_few, few, fields, run_few, scores_of
 from privsec.testing.exam import Check, cites, examine, is_documented, is_its_config, rebuilt, require
 
 SIGNIFICANCE = 1e-3
@@ -77,12 +77,12 @@ def declaration(attack: Attack) -> None:
 
 def access(attack: Attack) -> None:
     """An attack runs with the access it declares and is refused with any weaker one."""
-    _few_evidence(attack)
+    evidence_of_few(attack)
     for weaker in Access.__members__.values():  # iterating the class would leave out the levels of several bits
         if weaker not in attack.needs or weaker == attack.needs:
             continue
         try:
-            _run_few(attack, grants=weaker)
+            run_few(attack, grants=weaker)
         except AccessError:
             continue
         raise AssertionError(
@@ -92,10 +92,10 @@ def access(attack: Attack) -> None:
 
 def knowledge(attack: Attack) -> None:
     """An attack runs with the Knowledge it declares, and with a part missing says that it is not applicable."""
-    _few_evidence(attack)
+    evidence_of_few(attack)
     for part in sorted(attack.requires):
         try:
-            _run_few(attack, without=(part,))
+            run_few(attack, without=(part,))
         except NotApplicable as reason:
             require(
                 str(reason),
@@ -109,7 +109,7 @@ def knowledge(attack: Attack) -> None:
 
 def reproducible(attack: Attack) -> None:
     """The same config and key give the same evidence, to the last bit."""
-    for name, one, other in _fields(_few_evidence(attack), _run_few(rebuilt(attack))):  # type: ignore[arg-type]
+    for name, one, other in fields(evidence_of_few(attack), run_few(rebuilt(attack))):  # type: ignore[arg-type]
         require(
             np.array_equal(one, other, equal_nan=True),
             f"`{name}` differs between two runs with one key: draw from `key` only, and keep no state",
@@ -127,12 +127,12 @@ def compilation(attack: Attack) -> None:
         traced.append(spec)
         return spec.run(target, known, key)
 
-    target, known = _few(attack)
+    target, known = few(attack)
     for spec in (attack, rebuilt(attack)):
         jax.eval_shape(functools.partial(trace, spec), target, known, toy.key())
     require(len(traced) == 1, "an equal Spec was compiled again: equal Specs must be equal and hash alike")
     eager = attack.run(target, known, toy.key())
-    for name, one, other in _fields(_few_evidence(attack), eager):
+    for name, one, other in fields(evidence_of_few(attack), eager):
         require(
             np.allclose(one, other, rtol=1e-2, atol=DRIFT),
             f"`{name}` differs between jit and eager by up to {np.max(np.abs(one - other)):.2g}: `run` must not "
@@ -143,7 +143,7 @@ def compilation(attack: Attack) -> None:
 def evidence(attack: Attack) -> None:
     """Evidence has the shape its family promises; scores are finite but for candidates a query budget leaves out."""
     world = toy.leaking()
-    found = _evidence(attack)
+    found = evidence_of(attack)
     if isinstance(found, MembershipScores):
         scores = np.asarray(found.scores)
         require(scores.shape == world.member.shape, f"scores have shape {scores.shape}, [T, N] is {world.member.shape}")
@@ -173,7 +173,7 @@ def queries(attack: Attack) -> None:
     """The queries an attack reports are those it makes."""
     asked: list[np.ndarray] = []
     world = toy.leaking()
-    counting = replace(world.bank, model=_counted(world.bank.model, asked))[:1]
+    counting = replace(world.bank, model=counted(world.bank.model, asked))[:1]
     known = world.known(attack)
     if known.usable is not None:
         known = replace(known, usable=known.usable[:1])
@@ -200,15 +200,18 @@ def alone(attack: Attack) -> None:
     known = world.known(attack)
     if known.references is not None and known.included is not None:
         known = replace(known, references=known.references[2:], included=known.included[2:], usable=None)
-    found = toy.run(attack, target, known)
+    if attack.traceable:  # tracing alone tells the shape
+        found = jax.eval_shape(attack.run, target, known, toy.key())
+    else:
+        found = attack.run(target, known, toy.key())
     values = found.scores if isinstance(found, MembershipScores) else found.x
     require(len(values) == 1, f"for a single target the evidence must have T = 1; got {len(values)}")
-    require(np.isfinite(np.asarray(values)).any(), "no number is finite for a single target")
+    require(attack.traceable or np.isfinite(np.asarray(values)).any(), "no number is finite for a single target")
 
 
 def power(attack: Attack) -> None:
     """Where models store their training records, the attack has a clear advantage."""
-    values = toy.leaking().judge(_evidence(attack))
+    values = toy.leaking().judge(evidence_of(attack))
     gain = values["advantage"]
     if "auc" in values and np.isnan(gain).any():  # a query budget leaves too few records for a low false-positive rate
         gain = 2 * values["auc"] - 1
@@ -223,19 +226,19 @@ def power(attack: Attack) -> None:
 def null(attack: Attack) -> None:
     """Where membership has nothing to do with training, the attack finds nothing."""
     world = toy.unrelated()
-    found = world.run(attack) if "references" in attack.requires else _evidence(attack)
+    found = world.run(attack) if "references" in attack.requires else evidence_of(attack)
     values = world.judge(found)
     pairs = np.arange(len(values["advantage"])) // 2
     advantage = cluster_mean(values["advantage"], pairs)
     require(
         advantage.value <= 0 or advantage.p_value > SIGNIFICANCE,
-        f"its advantage is {advantage.value:.3f} (p = {advantage.p_value:.1g}), nothing being there: it reads the truth",
+        f"its advantage is {advantage.value:.3f} (p = {advantage.p_value:.2g}) with no leak there: it reads the truth",
     )
     if "auc" in values:
         area = cluster_mean(values["auc"] - 0.5, pairs)
         require(
             area.p_value > SIGNIFICANCE,
-            f"its AUC is {area.value + 0.5:.3f} (p = {area.p_value:.2g}), nothing being there: it reads the truth",
+            f"its AUC is {area.value + 0.5:.3f} (p = {area.p_value:.2g}), with no leak there: it reads the truth",
         )
 
 
@@ -244,74 +247,15 @@ def leave_one_out(attack: Attack) -> None:
     if "references" not in attack.requires or attack.family != "membership":
         return
     world = toy.leaking()
-    honest = _scores(_few_evidence(attack))[:2]
-    for what, changed in _doctored(world.known(attack)):
+    honest = scores_of(evidence_of_few(attack))[:2]
+    for what, changed in doctored(world.known(attack)):
         target = world.bank[:2].restrict(attack.needs)
-        scores = _scores(toy.run(attack, target, replace(changed, usable=changed.usable[:2])))  # type: ignore[index]
+        scores = scores_of(toy.run(attack, target, replace(changed, usable=changed.usable[:2])))  # type: ignore[index]
         require(
             np.allclose(scores, honest, rtol=1e-6, atol=1e-9, equal_nan=True),
             f"other {what} of the target and its twin change the target's scores by up to "
             f"{np.nanmax(np.abs(scores - honest)):.2g}: use reference m for target t only where usable[t, m]",
         )
-
-
-def _doctored(known: Knowledge) -> Iterable[tuple[str, Knowledge]]:
-    """The Knowledge with lies about models 0 and 1: who was trained on what, and what they answer."""
-    included = np.array(known.included)
-    included[:2] = included[1::-1]
-    yield "membership rows", replace(known, included=included)
-    assert known.references is not None
-    strangers = jax.tree.map(lambda leaf: leaf.at[:2].set(leaf[2:4]), known.references)
-    yield "reference models", replace(known, references=strangers)
-
-
-def _scores(found: Evidence) -> np.ndarray:
-    assert isinstance(found, MembershipScores)
-    return np.asarray(found.scores)
-
-
-@functools.lru_cache(maxsize=4)
-def _evidence(attack: Attack) -> Evidence:
-    return toy.leaking().run(attack)
-
-
-@functools.lru_cache(maxsize=4)
-def _few_evidence(attack: Attack) -> Evidence:
-    return _run_few(attack)
-
-
-def _few(attack: Attack, grants: Access | None = None, without: Iterable[str] = ()) -> tuple[Target, Knowledge]:
-    """One complementary pair as targets, and what is known about them; the whole bank where compiling costs more."""
-    world = toy.leaking()
-    count = toy.MODELS if attack.traceable else 2
-    known = world.known(attack, without)
-    if known.usable is not None:
-        known = replace(known, usable=known.usable[:count])
-    return world.bank[:count].restrict(attack.needs if grants is None else grants), known
-
-
-def _run_few(attack: Attack, grants: Access | None = None, without: Iterable[str] = ()) -> Evidence:
-    return toy.run(attack, *_few(attack, grants, without))
-
-
-def _fields(one: Evidence, other: Evidence) -> Iterable[tuple[str, np.ndarray, np.ndarray]]:
-    for name in one._fields:
-        yield name, np.asarray(getattr(one, name)), np.asarray(getattr(other, name))
-
-
-def _counted(model: Model, asked: list[np.ndarray]) -> Model:
-    """The model, noting a number for each input it is asked about; equal inputs have equal numbers."""
-    factors = np.random.default_rng(0).integers(0, 2**63, int(np.prod(model.shape)), dtype=np.uint64)
-
-    def note(x: jax.Array) -> None:
-        words = np.asarray(x, np.float32).reshape(-1, len(factors)).view(np.uint32).astype(np.uint64)
-        asked.append((words * factors).sum(axis=1, dtype=np.uint64))
-
-    def apply(params: Params, x: jax.Array) -> jax.Array:
-        jax.debug.callback(note, x)
-        return model.apply(params, x)
-
-    return replace(model, apply=apply)
 
 
 ATTACK_CHECKS: Mapping[str, Check[Attack]] = {

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Float
 
+from privsec.core.data import Array
 from privsec.core.recipe import Batch, Loss, Model, Params, Rates
 from privsec.ops import ascend, clip
 
 
-def cross_entropy(logits: jax.Array, y: jax.Array) -> jax.Array:
-    """Cross-entropy [B] between logits [B, C] and soft targets [B, C], in nats."""
+def cross_entropy(logits: Float[Array, "B C"], y: Float[Array, "B C"]) -> Float[Array, " B"]:
+    """Cross-entropy between logits and soft targets, in nats."""
     return optax.losses.softmax_cross_entropy(logits, y)
 
 

@@ -102,7 +102,8 @@ def test_wrong_usage_exits_2_and_says_what_to_write(config, tmp_path, arguments,
 
 
 def test_failed_cells_exit_3_and_the_rest_is_there(config, tmp_path):
-    ran = privsec("run", config, "--out", tmp_path, "--set", "training={optimizer: sgd, learning_rate: 1e30, epochs: 2}")
+    diverging = "training={optimizer: sgd, learning_rate: 1e30, epochs: 2}"
+    ran = privsec("run", config, "--out", tmp_path, "--set", diverging)
     assert ran.returncode == 3
     assert "diverged" in ran.stderr
     assert next(tmp_path.glob("a-small-one-*/report.html")).exists()
@@ -110,7 +111,8 @@ def test_failed_cells_exit_3_and_the_rest_is_there(config, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="needs POSIX signals")
 def test_an_interrupted_run_says_that_it_can_be_continued(config, tmp_path):
-    command = [sys.executable, "-m", "privsec", "run", str(config), "--out", str(tmp_path), "--set", "training.epochs=3000"]
+    arguments = ["run", str(config), "--out", str(tmp_path), "--set", "training.epochs=3000"]
+    command = [sys.executable, "-m", "privsec", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     while process.poll() is None and not list(tmp_path.glob("bank/*/model-*")):
         time.sleep(0.01)

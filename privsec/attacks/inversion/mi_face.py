@@ -10,10 +10,11 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from privsec.attacks.inversion.class_inversion import ClassInversion, Evaluate, Prior
 from privsec.core.access import Access
-from privsec.core.data import Examples
+from privsec.core.data import Array, Examples
 from privsec.core.target import Target
 from privsec.ops.ascend import Box
 
@@ -43,13 +44,15 @@ class MIFace(ClassInversion):
     def evaluator(self, target: Target, population: Examples | None, y: jax.Array, box: Box, prior: Prior) -> Evaluate:
         del population, box
 
-        def costs(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def costs(x: Float[Array, " K *features"]) -> tuple[Float[Array, ""], Float[Array, " K"]]:
             log_confidence = jax.nn.log_softmax(target.logits(x))[jnp.arange(len(y)), y]
             misfit = -log_confidence if self.objective == "loss" else -jnp.expm1(log_confidence)
             each = misfit + prior(x)
             return jnp.sum(each), each
 
-        def evaluate(x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def evaluate(
+            x: Float[Array, " K *features"], key: jax.Array
+        ) -> tuple[Float[Array, " K"], Float[Array, " K *features"]]:
             del key
             (_, each), gradient = jax.value_and_grad(costs, has_aux=True)(x)
             return each, gradient

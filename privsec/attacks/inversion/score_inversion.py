@@ -10,11 +10,12 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 from pydantic import Field
 
 from privsec.attacks.inversion.class_inversion import ClassInversion, Evaluate, Prior
 from privsec.core.access import Access
-from privsec.core.data import Examples
+from privsec.core.data import Array, Examples
 from privsec.core.target import Target
 from privsec.ops.ascend import Box, project_box
 
@@ -55,17 +56,18 @@ class ScoreInversion(ClassInversion):
         each = jnp.arange(len(y))
         basis = None if population is None or self.directions == "white" else _deviations(population, box)
 
-        def draw(key: jax.Array) -> jax.Array:
+        def draw(key: jax.Array) -> Float[Array, " P K *features"]:
             if basis is None:
                 return (box[1] - box[0]) * jax.random.normal(key, (self.pairs, len(y), *box[0].shape))
             return jnp.tensordot(jax.random.normal(key, (self.pairs, len(y), len(basis))), basis, axes=1)
 
-        def log_confidence(x: jax.Array) -> jax.Array:
-            """[Q, K, ...] -> [Q, K]."""
+        def log_confidence(x: Float[Array, " Q K *features"]) -> Float[Array, "Q K"]:
             flat = project_box(x, box).reshape(-1, *x.shape[2:])
             return target.log_scores(flat).reshape(*x.shape[:2], -1)[:, each, y]
 
-        def evaluate(x: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def evaluate(
+            x: Float[Array, " K *features"], key: jax.Array
+        ) -> tuple[Float[Array, " K"], Float[Array, " K *features"]]:
             towards = draw(key)
             answers = log_confidence(jnp.concatenate([x[None], x + self.sigma * towards, x - self.sigma * towards]))
             here, above, below = jnp.split(answers, [1, self.pairs + 1])
@@ -76,8 +78,8 @@ class ScoreInversion(ClassInversion):
         return evaluate
 
 
-def _deviations(population: Examples, box: Box) -> jax.Array:
-    """Rows [S, ...features] whose standard normal mixtures vary as the population does, mean square 1 in box widths."""
+def _deviations(population: Examples, box: Box) -> Float[Array, " S *features"]:
+    """Rows whose standard normal mixtures vary as the population does, mean square 1 in box widths."""
     stride = -(-len(population.y) // SPAN)
     x = jnp.asarray(population.x, jnp.float32)[::stride]
     rows = (x - jnp.mean(x, axis=0)) / jnp.sqrt(len(x))

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import jax
 import numpy as np
+from jaxtyping import Float, Float64
 
 from privsec.attacks.membership import shadows
 from privsec.core.access import Access
@@ -42,17 +43,19 @@ class AttackP(Attack):
         return MembershipScores(scores)
 
 
-def outdone_population(phi: np.ndarray, population: np.ndarray) -> np.ndarray:
+def outdone_population(
+    phi: Float[np.ndarray, "T N"], population: Float[np.ndarray, "T Z"]
+) -> Float64[np.ndarray, "T N"]:
     """The share of population records whose loss is higher than the candidate's; equal shares in order of loss.
 
     The logit of the true class's probability stands for the loss: it falls as the loss rises.
 
     Args:
-        phi: [T, N], the logit of N candidates on T targets.
-        population: [T, Z], the same of Z population records.
+        phi: the logit of N candidates on T targets.
+        population: the same of Z population records.
 
     Returns:
-        float64 [T, N] in (0, 1).
+        Scores in (0, 1).
 
     >>> import numpy as np
     >>> outdone_population(np.array([[0.0, 9.0]]), np.array([[-1.0, -2.0, 1.0]])).round(3)

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Float64
 
 from privsec.attacks.membership import shadows
 from privsec.attacks.membership.lira import likelihood_ratio
@@ -35,7 +36,12 @@ class AttackR(Attack):
         return MembershipScores(outdone_share(*shadows.observe(target, knowledge, "margin", inside=0, outside=2)))
 
 
-def outdone_share(phi: np.ndarray, references: np.ndarray, included: np.ndarray, usable: np.ndarray) -> np.ndarray:
+def outdone_share(
+    phi: Float[np.ndarray, "T N"],
+    references: Float[np.ndarray, "M N"],
+    included: Bool[np.ndarray, "M N"],
+    usable: Bool[np.ndarray, "#T M"],
+) -> Float64[np.ndarray, "T N"]:
     """The share of OUT references whose loss is higher than the target's (an equal one counts half).
 
     The logit of the true class's probability falls as the loss rises and keeps its digits where the loss is near 0. A
@@ -43,13 +49,13 @@ def outdone_share(phi: np.ndarray, references: np.ndarray, included: np.ndarray,
     the mean OUT reference in standard deviations.
 
     Args:
-        phi: [T, N], the logit on the targets.
-        references: [M, N], the same on the references.
-        included: bool [M, N].
-        usable: bool [T, M] or [1, M].
+        phi: the logit on the targets.
+        references: the same on the references.
+        included: which candidates each reference was trained on.
+        usable: which references count for which target; one row where all targets may use the same.
 
     Returns:
-        float64 [T, N] in (0, 1).
+        Scores in (0, 1).
     """
     scores = likelihood_ratio(phi, references, included, usable, online=False, variance="pooled")
     for rows in chunks(phi.shape[1]):

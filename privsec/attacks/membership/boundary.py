@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 
 from privsec.attacks.membership import shadows
@@ -82,8 +83,8 @@ class Plan(NamedTuple):
 class Found(NamedTuple):
     """For each of R records the distance to the boundary and the queries spent."""
 
-    distance: Array
-    queries: Array
+    distance: Float[Array, " R"]
+    queries: Int[Array, " R"]
 
 
 def plan_of(queries: int, directions: int, features: int) -> Plan:
@@ -103,32 +104,40 @@ def plan_of(queries: int, directions: int, features: int) -> Plan:
 
 
 @functools.partial(jax.jit, static_argnames="plan")
-def distances(target: Target, x: Array, y: Array, low: Array, high: Array, key: jax.Array, plan: Plan) -> Found:
+def distances(
+    target: Target,
+    x: Float[Array, " R *features"],
+    y: Int[Array, " R"],
+    low: Float[Array, " *features"],
+    high: Float[Array, " *features"],
+    key: jax.Array,
+    plan: Plan,
+) -> Found:
     """HopSkipJump (L2) for R records of one target at once.
 
     Args:
         target: one model that answers labels.
-        x: float32 [R, ...features].
-        y: int [R], the records' own labels.
-        low: smallest value of each feature, of one record's shape.
+        x: the records.
+        y: their own labels.
+        low: smallest value of each feature.
         high: largest value.
         key: for the directions.
         plan: the budget (static).
 
     Returns:
-        Distances float32 [R], 0 where the model is wrong, the box's diagonal where no record is labelled otherwise, and
-        the exact number of queries int32 [R].
+        Distances, 0 where the model is wrong, the box's diagonal where no record is labelled otherwise, and
+        the exact number of queries.
     """
     shape, count = x.shape[1:], len(x)
     x, low, high = jnp.reshape(x, (count, -1)), jnp.ravel(low), jnp.ravel(high)
     features = x.shape[1]
 
-    def wrong(points: jax.Array) -> jax.Array:
-        """Which of the points [R, D] or [R, B, D] the target labels otherwise than the record."""
+    def wrong(points: Float[Array, " R *block D"]) -> Bool[Array, " R *block"]:
+        """Which of the points, one or several a record, the target labels otherwise than the record."""
         labels = target.labels(points.reshape(-1, *shape)).reshape(points.shape[:-1])
         return labels != y.reshape(-1, *[1] * (points.ndim - 2))
 
-    def to_boundary(point: jax.Array) -> jax.Array:
+    def to_boundary(point: Float[Array, "R D"]) -> Float[Array, "R D"]:
         """The wrong end of the last bracket, between x and a wrong `point`."""
 
         def halve(_: int, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -140,8 +149,10 @@ def distances(target: Target, x: Array, y: Array, low: Array, high: Array, key: 
         share, _ = jax.lax.fori_loop(0, plan.bisections, halve, (jnp.ones(count), jnp.zeros(count)))
         return x + share[:, None] * (point - x)
 
-    def gradient(at: jax.Array, radius: jax.Array, blocks: jax.Array, key: jax.Array) -> jax.Array:
-        """Unit vectors [R, D] toward the wrong side: the mean of (phi - mean phi) u over random directions u."""
+    def gradient(
+        at: Float[Array, "R D"], radius: Float[Array, " R"], blocks: Int[Array, ""], key: jax.Array
+    ) -> Float[Array, "R D"]:
+        """Unit vectors toward the wrong side: the mean of (phi - mean phi) u over random directions u."""
 
         def ask(block: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             # All records share the directions: each estimate is as good, and drawing them would cost more than asking.
@@ -158,7 +169,9 @@ def distances(target: Target, x: Array, y: Array, low: Array, high: Array, key: 
         toward = jnp.where(jnp.abs(mean) == 1.0, signed, signed - mean * plain)  # one-sided: only the sum tells
         return toward / jnp.maximum(jnp.linalg.norm(toward, axis=-1, keepdims=True), 1e-12)
 
-    def jump(at: jax.Array, toward: jax.Array, step: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def jump(
+        at: Float[Array, "R D"], toward: Float[Array, "R D"], step: Float[Array, " R"]
+    ) -> tuple[Float[Array, "R D"], Int[Array, " R"]]:
         """A wrong point at `step` from `at`, halved where needed (else `at` itself), and the queries spent."""
 
         def attempt(_: int, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:

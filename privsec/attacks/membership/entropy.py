@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import ClassVar, Literal
 
 import numpy as np
+from jaxtyping import Float, Float64
 
 from privsec.attacks.membership.threshold import PerClassThresholdAttack
 from privsec.core.access import Access
@@ -26,5 +27,5 @@ class Entropy(PerClassThresholdAttack):
     paper: ClassVar[str] = "Song & Mittal 2021, arXiv 2003.10595"
     signal: ClassVar[str] = "entropy"
 
-    def score(self, signal: np.ndarray) -> np.ndarray:
+    def score(self, signal: Float[np.ndarray, "T N"]) -> Float64[np.ndarray, "T N"]:
         return -np.log(np.maximum(signal.astype(np.float64), SMALLEST))

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Float64
 from pydantic import Field
 
 from privsec.attacks.membership import shadows
@@ -59,31 +60,28 @@ class LiRA(Attack):
 
 
 def likelihood_ratio(
-    phi: np.ndarray,
-    references: np.ndarray,
-    included: np.ndarray,
-    usable: np.ndarray,
+    phi: Float[np.ndarray, "T N"],
+    references: Float[np.ndarray, "M N"],
+    included: Bool[np.ndarray, "M N"],
+    usable: Bool[np.ndarray, "#T M"],
     *,
     online: bool = True,
     variance: Variance = "pooled",
     prior_weight: float = 8.0,
-) -> np.ndarray:
+) -> Float64[np.ndarray, "T N"]:
     """The LiRA score of N records for T targets at once, streamed over records.
 
     Online: log N(phi; mu_in, s_in^2) - log N(phi; mu_out, s_out^2). Offline: (phi - mu_out) / s_out, which orders
     records as its normal distribution function does, without running into 1.
 
     Args:
-        phi: [T, N], the logit of the true class's probability on the targets.
-        references: [M, N], the same on the references.
-        included: bool [M, N].
-        usable: bool [T, M] or [1, M].
+        phi: the logit of the true class's probability on the targets.
+        references: the same on the references.
+        included: which candidates each reference was trained on.
+        usable: which references count for which target; one row where all targets may use the same.
         online: whether IN references count.
         variance: see the fields of `LiRA`.
         prior_weight: likewise.
-
-    Returns:
-        float64 [T, N].
     """
     scores = np.empty(phi.shape)
     pooled_out = pooled_variance(references, ~included, usable)
@@ -99,8 +97,10 @@ def likelihood_ratio(
     return scores
 
 
-def pooled_variance(references: np.ndarray, chosen: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """The variance round each record's own mean, common to all records: float64 [T, 1].
+def pooled_variance(
+    references: Float[np.ndarray, "M N"], chosen: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]
+) -> Float64[np.ndarray, "T 1"]:
+    """The variance round each record's own mean, common to all records.
 
     s^2 = sum of squared deviations / sum of (n - 1), over records, for each target's usable references.
     """
@@ -113,9 +113,13 @@ def pooled_variance(references: np.ndarray, chosen: np.ndarray, usable: np.ndarr
 
 
 def _standardized(
-    values: np.ndarray, known: Moments, pooled: np.ndarray, variance: Variance, prior_weight: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Distance from the mean in standard deviations, and the standard deviation; [T, N] each."""
+    values: Float64[np.ndarray, "T N"],
+    known: Moments,
+    pooled: Float64[np.ndarray, "#T 1"],
+    variance: Variance,
+    prior_weight: float,
+) -> tuple[Float64[np.ndarray, "T N"], Float64[np.ndarray, "#T N"]]:
+    """Distance from the mean in standard deviations, and the standard deviation."""
     freedom = np.maximum(known.count - 1.0, 0.0)
     if variance == "pooled":
         estimate = np.broadcast_to(pooled, known.mean.shape)

@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Float64
 from pydantic import Field
 
 from privsec.attacks.membership import shadows
@@ -71,8 +72,8 @@ class RMIA(Attack):
             scores[mine] = preferred_share(ratio, beaten, self.gamma)
         return MembershipScores(scores)
 
-    def _chosen(self, seen: shadows.Shadows) -> tuple[np.ndarray, np.ndarray]:
-        """The temperature and `a` of each target's attacker, float64 [T] each; `a` is NaN online."""
+    def _chosen(self, seen: shadows.Shadows) -> tuple[Float64[np.ndarray, " T"], Float64[np.ndarray, " T"]]:
+        """The temperature and `a` of each target's attacker; `a` is NaN online."""
         temperatures = TEMPERATURES if self.temperature is None else (self.temperature,)
         shares = (None,) if self.online else SHARES if self.a is None else (self.a,)
         settings = [(t, a) for t in temperatures for a in shares]
@@ -83,28 +84,30 @@ class RMIA(Attack):
         return tuple(np.broadcast_to(chosen, (len(seen.target), 2)).T)
 
 
-def log_probability(margin: np.ndarray, temperature: float) -> np.ndarray:
-    """The log of sigmoid(margin / temperature), float64; at temperature 1 the log-probability of the true class."""
+def log_probability(margin: Float[np.ndarray, " *shape"], temperature: float) -> Float64[np.ndarray, " *shape"]:
+    """The log of sigmoid(margin / temperature); at temperature 1 the log-probability of the true class."""
     return -np.logaddexp(0.0, -margin.astype(np.float64) / temperature)
 
 
 def log_ratio(
-    log_p: np.ndarray, references: np.ndarray, included: np.ndarray, usable: np.ndarray, *, a: np.ndarray | None = None
-) -> np.ndarray:
+    log_p: Float[np.ndarray, "T N"],
+    references: Float[np.ndarray, "M N"],
+    included: Bool[np.ndarray, "M N"],
+    usable: Bool[np.ndarray, "#T M"],
+    *,
+    a: Float[np.ndarray, " #T"] | None = None,
+) -> Float64[np.ndarray, "T N"]:
     """The log-ratio log r(x) = log p(x | target) - log p_hat(x), streamed over records.
 
     Online p_hat is the mean of the IN mean and the OUT mean, whatever their numbers. Offline the IN mean is unknown and
     taken to be a mean_out + (1 - a), hence p_hat = ((1 + a) mean_out + (1 - a)) / 2.
 
     Args:
-        log_p: [T, N], log-probability of the true class on the targets.
-        references: [M, N], the same on the references.
-        included: bool [M, N].
-        usable: bool [T, M] or [1, M].
-        a: [T] or [1] for offline, None for online.
-
-    Returns:
-        float64 [T, N].
+        log_p: log-probability of the true class on the targets.
+        references: the same on the references.
+        included: which candidates each reference was trained on.
+        usable: which references count for which target; one row where all targets may use the same.
+        a: for offline, None for online.
     """
     ratio = np.empty(log_p.shape)
     for rows in chunks(log_p.shape[1]):
@@ -117,8 +120,10 @@ def log_ratio(
     return ratio
 
 
-def population_log_ratio(log_p: np.ndarray, references: np.ndarray, usable: np.ndarray) -> np.ndarray:
-    """The log-ratio log r(z) of population records, float64 [T, Z].
+def population_log_ratio(
+    log_p: Float[np.ndarray, "T Z"], references: Float[np.ndarray, "M Z"], usable: Bool[np.ndarray, "#T M"]
+) -> Float64[np.ndarray, "T Z"]:
+    """The log-ratio log r(z) of population records.
 
     No model was trained on z: every reference is OUT, as the target is, and p_hat(z) is their plain mean, online and
     offline.
@@ -126,18 +131,20 @@ def population_log_ratio(log_p: np.ndarray, references: np.ndarray, usable: np.n
     return np.asarray(log_p, np.float64) - log_mean_exp(references, np.ones(references.shape, bool), usable)
 
 
-def preferred_share(log_ratio: np.ndarray, population: np.ndarray, gamma: float) -> np.ndarray:
+def preferred_share(
+    log_ratio: Float[np.ndarray, "T N"], population: Float[np.ndarray, "T Z"], gamma: float
+) -> Float64[np.ndarray, "T N"]:
     """The share of population records z with r(x) >= gamma r(z): the empirical distribution of r(z) at r(x) / gamma.
 
     One sort and a binary search instead of N x Z comparisons; records preferred to equally many z are ordered by r(x).
 
     Args:
-        log_ratio: [T, N], log r(x).
-        population: [T, Z], log r(z).
+        log_ratio: log r(x).
+        population: log r(z).
         gamma: how many times r(z) is to be outdone.
 
     Returns:
-        float64 [T, N] in (0, 1).
+        Scores in (0, 1).
     """
     beaten = [
         np.searchsorted(np.sort(z), x - np.log(gamma), side="right") for x, z in zip(log_ratio, population, strict=True)
@@ -146,21 +153,24 @@ def preferred_share(log_ratio: np.ndarray, population: np.ndarray, gamma: float)
 
 
 def choose(
-    margins: np.ndarray, included: np.ndarray, usable: np.ndarray, settings: Sequence[tuple[float, float | None]]
-) -> np.ndarray:
+    margins: Float[np.ndarray, "M N"],
+    included: Bool[np.ndarray, "M N"],
+    usable: Bool[np.ndarray, "T M"],
+    settings: Sequence[tuple[float, float | None]],
+) -> Float64[np.ndarray, "T 2"]:
     """The setting with which each target's attacker tells members of *references* best, by AUC.
 
     A reference that plays the target is attacked with the usable references other than itself and its complementary
     twin. Nothing about the target is read.
 
     Args:
-        margins: [M, N], the references' margins.
-        included: bool [M, N].
-        usable: bool [T, M] or [1, M].
+        margins: of the references.
+        included: which candidates each reference was trained on.
+        usable: which references count for which target; one row (and then one answer) where all may use the same.
         settings: (temperature, a) pairs to choose from; `a` None is the online attack.
 
     Returns:
-        float64 [T, 2] (or [1, 2]): temperature and `a`; NaN for None. Where there are too few references to attack one
+        Temperature and `a`; NaN for None. Where there are too few references to attack one
         with the others, the first setting, if all have the same `a`.
 
     Raises:
@@ -173,7 +183,10 @@ def choose(
 
 
 def _choose(
-    margins: np.ndarray, included: np.ndarray, usable: np.ndarray, settings: Sequence[tuple[float, float | None]]
+    margins: Float[np.ndarray, "M N"],
+    included: Bool[np.ndarray, "M N"],
+    usable: Bool[np.ndarray, " M"],
+    settings: Sequence[tuple[float, float | None]],
 ) -> tuple[float, float | None]:
     mine = np.flatnonzero(usable)
     judges = mine[np.unique(np.linspace(0, len(mine) - 1, JUDGES).astype(int))]
@@ -202,10 +215,12 @@ def _choose(
     return max(settings, key=quality)
 
 
-def _balanced(log_out: np.ndarray, log_in: np.ndarray) -> np.ndarray:
+def _balanced(
+    log_out: Float64[np.ndarray, "T N"], log_in: Float64[np.ndarray, "T #N"]
+) -> Float64[np.ndarray, "T N"]:
     return np.logaddexp(log_in, log_out) - np.log(2.0)
 
 
-def _offline(log_out: np.ndarray, a: np.ndarray | float) -> np.ndarray:
+def _offline(log_out: Float64[np.ndarray, "#T N"], a: Float[np.ndarray, "#T 1"]) -> Float64[np.ndarray, "_ N"]:
     with np.errstate(divide="ignore"):
-        return _balanced(np.log1p(a) + log_out, np.log1p(-np.asarray(a)))
+        return _balanced(np.log1p(a) + log_out, np.log1p(-a))

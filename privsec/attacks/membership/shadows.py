@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Real
 
 from privsec.core.attack import Knowledge
 from privsec.core.data import Examples
@@ -17,16 +18,16 @@ class Shadows(NamedTuple):
     """One signal of N candidates, and who may use and was trained on what.
 
     Attributes:
-        target: float32 [T, N], or [T, N, K] for a signal of K numbers.
-        references: float32 [M, N] or [M, N, K].
-        included: bool [M, N]: was candidate n in the training set of reference m?
-        usable: bool [T, M], or [1, M] where all targets may use the same references.
+        target: what the targets answer; the last axis is there for a signal of several numbers only.
+        references: what the references answer.
+        included: was candidate n in the training set of reference m?
+        usable: may the attacker on target t use reference m? One row where all targets may use the same.
     """
 
-    target: np.ndarray
-    references: np.ndarray
-    included: np.ndarray
-    usable: np.ndarray
+    target: Float[np.ndarray, " T N *signal"]
+    references: Float[np.ndarray, " M N *signal"]
+    included: Bool[np.ndarray, "M N"]
+    usable: Bool[np.ndarray, "#T M"]
 
 
 def candidates_of(knowledge: Knowledge) -> Examples:
@@ -74,8 +75,10 @@ def observe(target: Target, knowledge: Knowledge, signal: str, *, inside: int, o
     return Shadows(answers, knowledge.references.observe(candidates, signal), included, usable)
 
 
-def check_references(target: Target, knowledge: Knowledge) -> tuple[np.ndarray, np.ndarray]:
-    """`included` bool [M, N] and `usable` bool [T or 1, M]; raises as `observe` does."""
+def check_references(
+    target: Target, knowledge: Knowledge
+) -> tuple[Bool[np.ndarray, "M N"], Bool[np.ndarray, "#T M"]]:
+    """`included` and `usable`; raises as `observe` does."""
     references, candidates = knowledge.references, candidates_of(knowledge)
     if references is None or knowledge.included is None:
         raise NotApplicable("the attacker has no reference models, with which this attack compares the target")
@@ -103,7 +106,9 @@ def check_references(target: Target, knowledge: Knowledge) -> tuple[np.ndarray, 
     return included, usable
 
 
-def break_ties(count: np.ndarray, by: np.ndarray, total: int | np.ndarray) -> np.ndarray:
+def break_ties(
+    count: Real[np.ndarray, "T N"], by: Float[np.ndarray, "T N"], total: int | Real[np.ndarray, "#T N"]
+) -> Float64[np.ndarray, "T N"]:
     """The fraction `count / total` as a score without ties: (count + w) / (total + 1), w in (0, 1) rising with `by`.
 
     A fraction of `total` things takes no more than total + 1 values, and a false-positive rate below 1 / total would be

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
 from pydantic import Field
 
 from privsec.attacks.membership import shadows
@@ -59,18 +60,20 @@ class Shokri(Attack):
 
 
 class Classifier(NamedTuple):
-    """Features are standardized by `mean` and `deviation` [K + 1]; `weights` [C, 1 + 2 (K + 1)] are one class a row."""
+    """D features are standardized by `mean` and `deviation`; `weights` are one class a row."""
 
-    mean: np.ndarray
-    deviation: np.ndarray
-    weights: np.ndarray
+    mean: Float64[np.ndarray, " D"]
+    deviation: Float64[np.ndarray, " D"]
+    weights: Float64[np.ndarray, "C 1+2*D"]
 
 
-def groups(usable: np.ndarray, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Targets that share a classifier, and the references bool [M] that every one of them may use.
+def groups(
+    usable: Bool[np.ndarray, "T M"], folds: int
+) -> list[tuple[Int[np.ndarray, " _"], Bool[np.ndarray, " M"]]]:
+    """Targets that share a classifier, and the references that every one of them may use.
 
     Args:
-        usable: bool [T, M]; targets with equal rows stay together, so a group never contains half of a pair.
+        usable: targets with equal rows stay together, so a group never contains half of a pair.
         folds: how many groups, at most.
     """
     rows, which = np.unique(usable, axis=0, return_inverse=True)
@@ -81,14 +84,21 @@ def groups(usable: np.ndarray, folds: int) -> list[tuple[np.ndarray, np.ndarray]
     return groups(usable, folds + 1)  # ends at one row a group, where `usable` itself is not empty
 
 
-def fit(top: np.ndarray, phi: np.ndarray, y: Array, member: np.ndarray, num_classes: int, ridge: float) -> Classifier:
+def fit(
+    top: Float[np.ndarray, "S K"],
+    phi: Float[np.ndarray, " S"],
+    y: Int[Array, " S"],
+    member: Bool[np.ndarray, " S"],
+    num_classes: int,
+    ridge: float,
+) -> Classifier:
     """The classifier of S pairs (record, shadow): first one for all classes, then one for each, drawn toward it.
 
     Args:
-        top: [S, K] sorted log-scores.
-        phi: [S] margins.
-        y: int [S].
-        member: bool [S], whether the record was in the shadow's training set.
+        top: sorted log-scores.
+        phi: margins.
+        y: labels.
+        member: whether the record was in the shadow's training set.
         num_classes: C.
         ridge: strength of the prior.
     """
@@ -100,8 +110,10 @@ def fit(top: np.ndarray, phi: np.ndarray, y: Array, member: np.ndarray, num_clas
     return classifier._replace(weights=np.stack(of_class))
 
 
-def log_odds(classifier: Classifier, top: np.ndarray, phi: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Log-odds float64 [N] that the answers with `top` [N, K] and `phi` [N] are to members."""
+def log_odds(
+    classifier: Classifier, top: Float[np.ndarray, "N K"], phi: Float[np.ndarray, " N"], y: Int[np.ndarray, " N"]
+) -> Float64[np.ndarray, " N"]:
+    """Log-odds that the answers with `top` and `phi` are to members."""
     odds = np.empty(len(phi))
     for rows in chunks(len(phi)):
         raw = np.concatenate([top[rows], phi[rows, None]], axis=1).astype(np.float64)
@@ -109,12 +121,14 @@ def log_odds(classifier: Classifier, top: np.ndarray, phi: np.ndarray, y: np.nda
     return odds
 
 
-def _features(classifier: Classifier, raw: np.ndarray) -> np.ndarray:
+def _features(classifier: Classifier, raw: Float64[np.ndarray, "N D"]) -> Float64[np.ndarray, "N 1+2*D"]:
     standard = np.clip((raw - classifier.mean) / classifier.deviation, -CLIP, CLIP)
     return np.concatenate([np.ones((len(raw), 1)), standard, standard**2], axis=1)
 
 
-def _logistic(x: np.ndarray, t: np.ndarray, prior: np.ndarray, ridge: float) -> np.ndarray:
+def _logistic(
+    x: Float64[np.ndarray, "S F"], t: Float64[np.ndarray, " S"], prior: Float64[np.ndarray, " F"], ridge: float
+) -> Float64[np.ndarray, " F"]:
     """argmin_w sum log(1 + exp(x w)) - t x w + ridge / 2 |w - prior|^2, by Newton steps, halved until they descend."""
 
     def objective(w: np.ndarray) -> float:

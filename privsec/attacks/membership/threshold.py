@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import jax
 import numpy as np
+from jaxtyping import Bool, Float, Float64, Int
 
 from privsec.attacks.membership import shadows
 from privsec.core.attack import Attack, Family, Knowledge, Part
@@ -24,8 +25,8 @@ class ThresholdAttack(Attack):
     signal: ClassVar[str]
     """What is observed; see `core/signals.py`."""
 
-    def score(self, signal: np.ndarray) -> np.ndarray:
-        """The signal as a score (higher = more likely a member), float64 [T, N]."""
+    def score(self, signal: Float[np.ndarray, "T N"]) -> Float64[np.ndarray, "T N"]:
+        """The signal as a score (higher = more likely a member)."""
         return signal.astype(np.float64)
 
     def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
@@ -54,20 +55,22 @@ class PerClassThresholdAttack(ThresholdAttack, abc.ABC):
 
 
 def standardize_per_class(
-    scores: np.ndarray, references: np.ndarray, included: np.ndarray, usable: np.ndarray, y: Array, num_classes: int
-) -> np.ndarray:
+    scores: Float[np.ndarray, "T N"],
+    references: Float[np.ndarray, "M N"],
+    included: Bool[np.ndarray, "M N"],
+    usable: Bool[np.ndarray, "#T M"],
+    y: Int[Array, " N"],
+    num_classes: int,
+) -> Float64[np.ndarray, "T N"]:
     """(score - mean) / standard deviation, both over records of the same class on references where they are OUT.
 
     Args:
-        scores: [T, N] on the targets.
-        references: [M, N], the same on the references.
-        included: bool [M, N].
-        usable: bool [T, M] or [1, M].
-        y: int [N].
+        scores: on the targets.
+        references: the same on the references.
+        included: which candidates each reference was trained on.
+        usable: which references count for which target; one row where all targets may use the same.
+        y: the candidates' labels.
         num_classes: C.
-
-    Returns:
-        float64 [T, N].
     """
     y = np.asarray(y)
     center = np.partition(references, references.size // 2, axis=None)[references.size // 2]

@@ -6,8 +6,10 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float32, Key, Real
 from pydantic import Field
 
+from privsec.core.data import Array
 from privsec.core.defense import OutputDefense
 
 FLOOR = 1e-6
@@ -45,14 +47,14 @@ class Noise(OutputDefense):
         return jnp.log(noisy) - jnp.log(jnp.sum(noisy, axis=-1, keepdims=True))
 
 
-def draw(mechanism: str, keys: jax.Array, num_classes: int) -> jax.Array:
-    """Unit noise float32 [B, C], row b from `keys[b]` alone."""
+def draw(mechanism: str, keys: Key[Array, " B"], num_classes: int) -> Float32[Array, "B {num_classes}"]:
+    """Unit noise, row b from `keys[b]` alone."""
     law = jax.random.normal if mechanism == "gaussian" else jax.random.laplace
     return jax.vmap(lambda key: law(key, (num_classes,)))(keys)
 
 
-def query_keys(secret: jax.Array, x: jax.Array) -> jax.Array:
-    """Keys [B]: row b's is a keyed hash of the bits of `x[b]`, whatever else is in the batch.
+def query_keys(secret: Key[Array, ""], x: Real[Array, " B *features"]) -> Key[Array, " B"]:
+    """A key for each query: row b's is a keyed hash of the bits of `x[b]`, whatever else is in the batch.
 
     An XOR-MAC: each feature's 32 bits, with the feature's position, go through the random function that `secret` picks,
     and the results are XORed. Without the secret two different queries collide with probability 2^-64. Zero and minus
@@ -60,7 +62,7 @@ def query_keys(secret: jax.Array, x: jax.Array) -> jax.Array:
 
     Args:
         secret: the server's key.
-        x: queries [B, ...features], of any real type; read as float32.
+        x: queries, read as float32.
 
     References: Bellare, Guerin & Rogaway 1995, "XOR MACs".
     """
