@@ -62,7 +62,7 @@ class Attack(Spec):
     needs: ClassVar[Access]
     """The weakest access the attack works with."""
     requires: ClassVar[frozenset[Part]]
-    """The parts of Knowledge that the attack reads."""
+    """The parts of Knowledge that the attack cannot do without."""
     paper: ClassVar[str]
     """Where the method comes from."""
     traceable: ClassVar[bool] = False

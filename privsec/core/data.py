@@ -71,6 +71,10 @@ class Dataset:
     def is_image(self) -> bool:
         return self.x.ndim == 4
 
+    def examples(self, rows: np.ndarray) -> Examples:
+        """The records at `rows` as models and attacks take them."""
+        return Examples(self.x[rows], self.y[rows])
+
     def take(self, rows: np.ndarray) -> Dataset:
         """The same data set with only `rows`."""
         return replace(self, x=self.x[rows], y=self.y[rows], sensitive={k: v[rows] for k, v in self.sensitive.items()})

@@ -12,7 +12,8 @@ class MembershipScores(NamedTuple):
 
     Attributes:
         scores: float64 [T, N]; higher = more likely a member; NaN = this candidate was not attacked (a query budget).
-        queries: model queries spent per attacked candidate and target, a mean.
+        queries: model queries spent per attacked candidate and target, a mean; those on the attacker's own population,
+            which serve all candidates alike, are not counted.
     """
 
     scores: Array

@@ -23,32 +23,36 @@ class Signal(NamedTuple):
     compute: Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def correct(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float32[Array, " B"]:
+def correct(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float32[jax.Array, " B"]:
     """1.0 where the predicted label is the record's label."""
     return (jnp.argmax(log_scores, axis=-1) == y).astype(jnp.float32)
 
 
-def log_confidence(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, " B"]:
-    """The log-score of the label, log p_y: the negative of the cross-entropy loss."""
-    return jnp.take_along_axis(log_scores, y[:, None], axis=-1)[:, 0]
+def log_confidence(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Array, " B"]:
+    """The log-score of the label, log p_y: the negative of the cross-entropy loss.
+
+    From the margin: next to 0, log p_y itself has lost its digits to the rounding of the log-scores.
+    """
+    return -jax.nn.softplus(-margin(log_scores, y))
 
 
-def margin(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, " B"]:
+def margin(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Array, " B"]:
     """The logit of p_y, as z_y - logsumexp_{c != y} z_c: exact where log p - log(1 - p) has lost its digits.
 
     References: Carlini et al. 2022, arXiv 2112.03570, section VI-A.
     """
     others = jnp.where(jax.nn.one_hot(y, log_scores.shape[-1], dtype=bool), -jnp.inf, log_scores)
-    return log_confidence(log_scores, y) - jax.nn.logsumexp(others, axis=-1)
+    of_label = jnp.take_along_axis(log_scores, y[:, None], axis=-1)[:, 0]
+    return of_label - jax.nn.logsumexp(others, axis=-1)
 
 
-def entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, " B"]:
+def entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Array, " B"]:
     """-sum_c p_c log p_c in nats; it does not look at the label."""
     del y
     return -jnp.sum(jnp.exp(log_scores) * log_scores, axis=-1)
 
 
-def modified_entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, " B"]:
+def modified_entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Array, " B"]:
     """-(1 - p_y) log p_y - sum_{c != y} p_c log(1 - p_c): low only for an answer both sure and right.
 
     References: Song & Mittal 2021, arXiv 2003.10595, equation 8.
@@ -63,7 +67,7 @@ def modified_entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Fl
     return -jnp.sum(terms, axis=-1)
 
 
-def top_scores(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[Array, "B K"]:
+def top_scores(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Array, "B K"]:
     """The largest log-scores in descending order; K = min(C, TOP)."""
     del y
     return jax.lax.top_k(log_scores, min(log_scores.shape[-1], TOP))[0]

@@ -113,6 +113,8 @@ def explain(error: pydantic.ValidationError, given: Any) -> list[tuple[str, str]
     for item in error.errors():
         path, value = _locate(item["loc"], given)
         kind, context = item["type"], item.get("ctx", {})
+        if kind == "too_short" and isinstance(value, (list, tuple)) and len(value) >= context["min_length"]:
+            continue  # its items failed, which is told with each of them
         if kind == "unknown_key":
             path = f"{path}.{context['key']}".lstrip(".")
             text = f"unknown key {context['key']!r}; allowed: {context['allowed']}.{context['hint']}"

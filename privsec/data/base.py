@@ -16,6 +16,7 @@ from privsec.core.errors import DataError, did_you_mean
 from privsec.core.keys import derive, generator, root
 from privsec.core.spec import Spec
 from privsec.data.download import Download, download
+from privsec.data.formats import sha256
 from privsec.data.validation import as_features, as_labels, check
 
 
@@ -24,6 +25,11 @@ class Source(Spec):
 
     limit: int | None = Field(default=None, ge=2)
     """Keep only this many records: a class-stratified subset by a fixed seed, the same in every run. None keeps all."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the bytes that would be read; empty where they come with a library."""
+        return ""
 
     origin: ClassVar[str]
     """Who made the data, where to get them, and their terms as far as known."""
@@ -61,6 +67,8 @@ class Source(Spec):
 
 class FileSource(Source):
     """A data set in a file or a folder: `path`, else `$PRIVSEC_DATA`, else one verified download."""
+
+    unhashed: ClassVar[frozenset[str]] = frozenset({"path"})  # the content counts, wherever it lies
 
     path: str | None = None
     """File or folder, relative to the current directory. None looks in $PRIVSEC_DATA, then downloads where possible."""
@@ -100,6 +108,10 @@ class FileSource(Source):
             f"{self.title}: no data found ({tried}), and no checksum of the public file is known, so it is not "
             f"downloaded. {self._wanted} Or put it into $PRIVSEC_DATA as {' or '.join(self.names)}."
         )
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256(self.locate())
 
     @property
     def _wanted(self) -> str:

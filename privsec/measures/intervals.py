@@ -65,7 +65,9 @@ def clopper_pearson(k: float, n: float, confidence: float = 0.95) -> tuple[float
     return low, high
 
 
-def wilson(k: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+def wilson(
+    k: ArrayLike, n: ArrayLike, confidence: float = 0.95
+) -> tuple[Float64[np.ndarray, " *shape"], Float64[np.ndarray, " *shape"]]:
     """The score interval of a share, elementwise for arrays; narrower than Clopper-Pearson and right on average.
 
     References: Wilson 1927, JASA 22.
@@ -78,14 +80,15 @@ def wilson(k: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tuple[np.nda
 
 def share_difference(
     k1: ArrayLike, n1: ArrayLike, k0: ArrayLike, n0: ArrayLike, confidence: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[Float64[np.ndarray, " *shape"], Float64[np.ndarray, " *shape"]]:
     """The interval of k1/n1 - k0/n0, two independent shares, elementwise; it keeps its width at 0% and 100%.
 
     References: Newcombe 1998, Statistics in Medicine 17, method 10.
     """
     p1, p0 = np.divide(k1, n1), np.divide(k0, n0)
     (low1, high1), (low0, high0) = wilson(k1, n1, confidence), wilson(k0, n0, confidence)
-    return p1 - p0 - np.hypot(p1 - low1, high0 - p0), p1 - p0 + np.hypot(high1 - p1, p0 - low0)
+    gap = np.asarray(p1 - p0)
+    return np.asarray(gap - np.hypot(p1 - low1, high0 - p0)), np.asarray(gap + np.hypot(high1 - p1, p0 - low0))
 
 
 def delong(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> tuple[float, float]:

@@ -46,9 +46,7 @@ FPRS = {"advantage": 0.01, "tpr_at_1pct_fpr": 0.01, "tpr_at_0.1pct_fpr": 0.001}
 """The false positive rate at which a measure is taken, where it is taken at one."""
 
 
-def measure(
-    evidence: MembershipScores, member: Bool[np.ndarray, "_T _N"]
-) -> dict[str, Float64[np.ndarray, " _T"]]:
+def measure(evidence: MembershipScores, member: Bool[np.ndarray, "_T _N"]) -> dict[str, Float64[np.ndarray, " _T"]]:
     """Every measure of the family for every target.
 
     advantage = (TPR at 1% FPR - g) / (1 - g), where g is what guessing gets at this n (`roc.null_tpr`).
@@ -94,6 +92,12 @@ def _advantage(tpr: float, negatives: int) -> float:
 def non_members(evidence: MembershipScores, member: Bool[np.ndarray, "T N"]) -> int:
     """The fewest attacked non-members that any target has: they decide which rates are resolvable."""
     return int(np.min(np.sum(~np.isnan(np.asarray(evidence.scores)) & ~np.asarray(member, bool), axis=1)))
+
+
+def summary(evidence: MembershipScores, member: Bool[np.ndarray, "T N"]) -> dict[str, Estimate]:
+    """Every measure of one stack of complementary pairs, as `estimates` gives it."""
+    pairs = np.arange(len(member)) // 2
+    return estimates(measure(evidence, member), pairs, negatives=non_members(evidence, member))
 
 
 def estimates(

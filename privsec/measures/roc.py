@@ -11,7 +11,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float64, Int, Real, Shaped
+from jaxtyping import Bool, Float64, Int, Real
 from numpy.typing import ArrayLike
 
 from privsec.core.errors import DataError
@@ -75,11 +75,11 @@ class Curve(NamedTuple):
         area = np.sum(np.diff(self.fp) * (self.tp[1:] + self.tp[:-1])) / 2
         return float(area / (self.negatives * self.positives))
 
-    def step(self, allowed: ArrayLike) -> np.ndarray:
-        """Index of the last point with no more than `allowed` >= 0 false positives."""
-        return np.searchsorted(self.fp, allowed, side="right") - 1
+    def step(self, allowed: ArrayLike) -> Int[np.ndarray, "..."]:
+        """Index of the last point with no more than `allowed` >= 0 false positives (any shape)."""
+        return np.asarray(np.searchsorted(self.fp, allowed, side="right") - 1)
 
-    def tpr_at(self, fpr: ArrayLike) -> np.ndarray:
+    def tpr_at(self, fpr: ArrayLike) -> Float64[np.ndarray, "..."]:
         """TPR at the last point whose FPR is no more than `fpr` (any shape); NaN where that is not resolvable."""
         allowed = allowed_false_positives(fpr, self.negatives)
         return np.where(allowed < 1, np.nan, self.tp[self.step(allowed)] / self.positives)
@@ -105,13 +105,14 @@ class Curve(NamedTuple):
         return float(found), float(accused)
 
 
-def allowed_false_positives(fpr: ArrayLike, negatives: int) -> np.ndarray:
-    """How many of `negatives` non-members may be accused at `fpr`; below 1 the rate is not resolvable.
+def allowed_false_positives(fpr: ArrayLike, negatives: int) -> Int[np.ndarray, "..."]:
+    """How many of `negatives` non-members may be accused at `fpr` (any shape); below 1 the rate is not resolvable.
 
     >>> [int(allowed_false_positives(rate, n)) for rate, n in [(0.001, 1000), (0.29, 100), (0.001, 999)]]
     [1, 29, 0]
     """
-    return np.floor(np.asarray(fpr, np.float64) * negatives + 1e-9).astype(np.int64)  # 0.29 * 100 is 28.999999999999996
+    allowed = np.floor(np.asarray(fpr, np.float64) * negatives + 1e-9)  # 0.29 * 100 is 28.999999999999996
+    return np.asarray(allowed, np.int64)
 
 
 def null_tpr(negatives: int, fpr: float) -> float:
@@ -128,7 +129,7 @@ def null_tpr(negatives: int, fpr: float) -> float:
 
 
 def roc(
-    scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]
+    scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"]
 ) -> tuple[Float64[np.ndarray, " P"], Float64[np.ndarray, " P"], Float64[np.ndarray, " P"]]:
     """The ROC curve: (0, 0), then one point for each distinct score.
 
@@ -150,7 +151,7 @@ def roc(
     return curve.fp / curve.negatives, curve.tp / curve.positives, curve.thresholds
 
 
-def auc(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> float:
+def auc(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"]) -> float:
     """Area under the ROC = P(a member scores higher) + P(tie) / 2; arguments and errors as in `roc`.
 
     >>> auc(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
@@ -159,7 +160,7 @@ def auc(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> float
     return Curve.of(scores, member).auc
 
 
-def tpr_at_fpr(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"], fpr: float) -> float:
+def tpr_at_fpr(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"], fpr: float) -> float:
     """The share of members found at the last step of the ROC whose false positive rate is <= `fpr`; no interpolation.
 
     NaN where not even one false positive is allowed: the figure is not resolvable at this n.
@@ -167,7 +168,7 @@ def tpr_at_fpr(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"], f
     return float(Curve.of(scores, member).tpr_at(fpr))
 
 
-def balanced_accuracy(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> float:
+def balanced_accuracy(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"]) -> float:
     """(TPR + TNR) / 2 of a threshold chosen without the labels of the records it is judged on.
 
     The best threshold on the same records flatters: it exceeds 0.5 on pure noise. Here the records are split in two

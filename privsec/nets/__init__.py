@@ -3,6 +3,6 @@
 from privsec.core.spec import Catalog
 from privsec.nets.base import Net
 
-NETS = Catalog("net", Net, "privsec.nets")
+NETS = Catalog("net", Net, "privsec.nets", "privsec.nets")
 
 __getattr__ = NETS.class_named

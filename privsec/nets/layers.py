@@ -13,7 +13,6 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Float
 
-from privsec.core.data import Array
 from privsec.core.recipe import Tap
 
 
@@ -51,7 +50,7 @@ class Dense(Tapped):
         self.kernel = nnx.Param(nnx.initializers.lecun_normal()(rngs.params(), (inputs, outputs)))
         self.bias = nnx.Param(jnp.zeros(outputs))
 
-    def __call__(self, a: Float[Array, " B *positions I"], tap: Taps) -> Float[Array, " B *positions O"]:
+    def __call__(self, a: Float[jax.Array, " B *positions I"], tap: Taps) -> Float[jax.Array, " B *positions O"]:
         """The pre-activation."""
         return tap(self, a, a @ self.kernel[...] + self.bias[...])
 
@@ -67,7 +66,7 @@ class Conv(Dense):
         super().__init__(width * width * inputs, outputs, rngs=rngs)
         self.width, self.stride = width, stride
 
-    def __call__(self, a: Float[Array, "B H W I"], tap: Taps) -> Float[Array, "B _ _ O"]:
+    def __call__(self, a: Float[jax.Array, "B H W I"], tap: Taps) -> Float[jax.Array, "B _ _ O"]:
         return super().__call__(patches(a, self.width, self.stride), tap)
 
 
@@ -85,7 +84,7 @@ class GroupNorm(Tapped):
         self.scale = nnx.Param(jnp.ones(channels))
         self.bias = nnx.Param(jnp.zeros(channels))
 
-    def __call__(self, x: Float[Array, " B *positions C"], tap: Taps) -> Float[Array, " B *positions C"]:
+    def __call__(self, x: Float[jax.Array, " B *positions C"], tap: Taps) -> Float[jax.Array, " B *positions C"]:
         """The normalized and scaled input."""
         grouped = x.reshape(*x.shape[:-1], self.groups, -1)
         over = (*range(1, x.ndim - 1), grouped.ndim - 1)
@@ -96,8 +95,8 @@ class GroupNorm(Tapped):
 
 
 def patches(
-    x: Float[Array, "B H W C"], width: int, stride: int = 1
-) -> Float[Array, "B -(-H//{stride}) -(-W//{stride}) {width}**2*C"]:
+    x: Float[jax.Array, "B H W C"], width: int, stride: int = 1
+) -> Float[jax.Array, "B -(-H//{stride}) -(-W//{stride}) {width}**2*C"]:
     """Every `width` x `width` window of images under SAME padding.
 
     Window entries are ordered (row, column, channel).
@@ -118,7 +117,7 @@ def patches(
     return jnp.concatenate(windows, axis=-1)
 
 
-def max_pool(x: Float[Array, "B H W C"]) -> Float[Array, "B H//2 W//2 C"]:
+def max_pool(x: Float[jax.Array, "B H W C"]) -> Float[jax.Array, "B H//2 W//2 C"]:
     """2 x 2 max-pooling; an odd last row or column is dropped.
 
     By strided slices: the gradient of `reduce_window` is slow on CPUs.

@@ -15,19 +15,17 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float, Int
 
-from privsec.core.data import Array
-
 Norm = Literal["linf", "l2"]
 Box = tuple[jax.Array, jax.Array]
 """Smallest and largest value of each feature; broadcasts to one record."""
 
 
-def _norms(x: Float[Array, " B *features"]) -> Float[Array, " B *ones"]:
+def _norms(x: Float[jax.Array, " B *features"]) -> Float[jax.Array, " B *ones"]:
     """L2 norm of each record; it broadcasts against x."""
     return jnp.sqrt(jnp.sum(jnp.square(x), axis=tuple(range(1, x.ndim)), keepdims=True))
 
 
-def steepest(gradient: Float[Array, " B *features"], norm: Norm) -> Float[Array, " B *features"]:
+def steepest(gradient: Float[jax.Array, " B *features"], norm: Norm) -> Float[jax.Array, " B *features"]:
     """The step of unit `norm` that raises a linear function most: sign(g), or g / ||g||_2; zero where g is zero."""
     if norm == "linf":
         return jnp.sign(gradient)
@@ -36,8 +34,11 @@ def steepest(gradient: Float[Array, " B *features"], norm: Norm) -> Float[Array,
 
 
 def project_ball(
-    x: Float[Array, " B *features"], center: Float[Array, " B *features"], radius: float | Float[Array, ""], norm: Norm
-) -> Float[Array, " B *features"]:
+    x: Float[jax.Array, " B *features"],
+    center: Float[jax.Array, " B *features"],
+    radius: float | Float[jax.Array, ""],
+    norm: Norm,
+) -> Float[jax.Array, " B *features"]:
     """The nearest point to each record of `x` within `radius` of the same record of `center`."""
     delta = x - center
     if norm == "linf":
@@ -46,22 +47,22 @@ def project_ball(
     return center + delta * jnp.minimum(1.0, radius / jnp.where(length > 0, length, 1.0))
 
 
-def project_box(x: Float[Array, " *shape"], box: Box | None) -> Float[Array, " *shape"]:
+def project_box(x: Float[jax.Array, " *shape"], box: Box | None) -> Float[jax.Array, " *shape"]:
     """The nearest point inside the box; `x` itself where there is none."""
     return x if box is None else jnp.clip(x, *box)
 
 
 def pgd(
-    loss: Callable[[Float[Array, " B *features"]], Float[Array, " B"]],
-    x: Float[Array, " B *features"],
+    loss: Callable[[Float[jax.Array, " B *features"]], Float[jax.Array, " B"]],
+    x: Float[jax.Array, " B *features"],
     key: jax.Array,
-    radius: float | Float[Array, ""],
+    radius: float | Float[jax.Array, ""],
     steps: int,
-    step_size: float | Float[Array, ""] | None = None,
+    step_size: float | Float[jax.Array, ""] | None = None,
     norm: Norm = "linf",
     box: Box | None = None,
     random_start: bool = True,
-) -> Float[Array, " B *features"]:
+) -> Float[jax.Array, " B *features"]:
     """Projected gradient ascent: points within `radius` of `x`, and inside the box, where `loss` is high.
 
     x_{t+1} = P(x_t + a * steepest(grad loss(x_t))), P = onto the ball, then onto the box. One step from `x` itself with
@@ -90,7 +91,7 @@ def pgd(
     def project(points: jax.Array) -> jax.Array:
         return project_box(project_ball(points, x, radius, norm), box)
 
-    def step(_: int, points: jax.Array) -> jax.Array:
+    def step(_: jax.Array, points: jax.Array) -> jax.Array:
         return project(points + size * steepest(gradient(points), norm))
 
     noise = jax.random.uniform(key, x.shape, x.dtype, -radius, radius)
@@ -107,14 +108,14 @@ class Descent(NamedTuple):
         steps: evaluations spent on each prompt until it stopped.
     """
 
-    x: Float[Array, " K *features"]
-    cost: Float[Array, " K"]
-    steps: Int[Array, " K"]
+    x: Float[jax.Array, " K *features"]
+    cost: Float[jax.Array, " K"]
+    steps: Int[jax.Array, " K"]
 
 
 def descend(
-    evaluate: Callable[[jax.Array, jax.Array], tuple[Float[Array, " K"], Float[Array, " K *features"]]],
-    start: Float[Array, " K *features"],
+    evaluate: Callable[[jax.Array, jax.Array], tuple[Float[jax.Array, " K"], Float[jax.Array, " K *features"]]],
+    start: Float[jax.Array, " K *features"],
     key: jax.Array,
     optimizer: optax.GradientTransformation,
     steps: int,

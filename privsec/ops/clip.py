@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from privsec.core.data import Array
 from privsec.core.recipe import Batch, Layer, Loss, Model, Params, Tap
 
 MICROBATCH = 16
@@ -17,8 +16,8 @@ MICROBATCH = 16
 
 
 def clipped_sum(
-    model: Model, loss: Loss, params: Params, batch: Batch, clip_norm: Float[Array, ""] | float
-) -> tuple[Params, Float[Array, " B"]]:
+    model: Model, loss: Loss, params: Params, batch: Batch, clip_norm: Float[jax.Array, ""] | float
+) -> tuple[Params, Float[jax.Array, " B"]]:
     """sum_i w_i g_i min(1, C / |g_i|), with g_i the gradient of record i's loss.
 
     A zero delta is added to each layer's pre-activation; the gradient by it is the backpropagated signal d_i of that
@@ -78,17 +77,17 @@ def padded(batch: Batch, multiple: int) -> Batch:
     return Batch(fill(batch.x), fill(batch.y), jnp.pad(batch.weight, (0, missing)))
 
 
-def clip_factor(norms: Float[Array, " B"], clip_norm: Float[Array, ""] | float) -> Float[Array, " B"]:
+def clip_factor(norms: Float[jax.Array, " B"], clip_norm: Float[jax.Array, ""] | float) -> Float[jax.Array, " B"]:
     """min(1, C / |g|), 1 at a zero gradient."""
     return jnp.minimum(1.0, clip_norm / jnp.maximum(norms, 1e-12))
 
 
-def _positions(value: Float[Array, " B *positions F"]) -> Float[Array, "B P F"]:
+def _positions(value: Float[jax.Array, " B *positions F"]) -> Float[jax.Array, "B P F"]:
     """All positions (of an image, say) on one axis."""
     return value.reshape(value.shape[0], -1, value.shape[-1])
 
 
-def _dense_squared_norm(a: Float[Array, "B P I"], d: Float[Array, "B P O"]) -> Float[Array, " B"]:
+def _dense_squared_norm(a: Float[jax.Array, "B P I"], d: Float[jax.Array, "B P O"]) -> Float[jax.Array, " B"]:
     """|a_i^T d_i|^2 + |sum_p d_ip|^2, by whichever product is smaller."""
     positions, inputs, outputs = a.shape[1], a.shape[2], d.shape[2]
     bias = jnp.sum(jnp.square(jnp.sum(d, axis=1)), axis=-1)
@@ -100,17 +99,17 @@ def _dense_squared_norm(a: Float[Array, "B P I"], d: Float[Array, "B P O"]) -> F
     return jnp.sum(jnp.square(jnp.einsum("bpi,bpo->bio", a, d)), axis=(1, 2)) + bias
 
 
-def _scale_squared_norm(a: Float[Array, "B P F"], d: Float[Array, "B P F"]) -> Float[Array, " B"]:
+def _scale_squared_norm(a: Float[jax.Array, "B P F"], d: Float[jax.Array, "B P F"]) -> Float[jax.Array, " B"]:
     return jnp.sum(jnp.square(jnp.sum(a * d, axis=1)) + jnp.square(jnp.sum(d, axis=1)), axis=-1)
 
 
-def _dense_sum(a: Float[Array, "B P I"], d: Float[Array, "B P O"]) -> dict[str, jax.Array]:
+def _dense_sum(a: Float[jax.Array, "B P I"], d: Float[jax.Array, "B P O"]) -> dict[str, jax.Array]:
     rows = math.prod(a.shape[:2])
     flat = d.reshape(rows, -1)
     return {"kernel": a.reshape(rows, -1).T @ flat, "bias": jnp.sum(flat, axis=0)}
 
 
-def _scale_sum(a: Float[Array, "B P F"], d: Float[Array, "B P F"]) -> dict[str, jax.Array]:
+def _scale_sum(a: Float[jax.Array, "B P F"], d: Float[jax.Array, "B P F"]) -> dict[str, jax.Array]:
     return {"scale": jnp.sum(a * d, axis=(0, 1)), "bias": jnp.sum(d, axis=(0, 1))}
 
 
@@ -125,8 +124,8 @@ def _insert(tree: dict[str | int, Any], layer: Layer, values: dict[str, jax.Arra
 
 
 def _clipped_sum_by_examples(
-    model: Model, loss: Loss, params: Params, batch: Batch, clip_norm: Float[Array, ""] | float
-) -> tuple[Params, Float[Array, " B"]]:
+    model: Model, loss: Loss, params: Params, batch: Batch, clip_norm: Float[jax.Array, ""] | float
+) -> tuple[Params, Float[jax.Array, " B"]]:
     """The same sum for any differentiable model, holding `MICROBATCH` per-example gradients at a time."""
 
     def one(x: jax.Array, y: jax.Array) -> Params:

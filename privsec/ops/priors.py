@@ -5,13 +5,14 @@ Every penalty is a mean over features, so its weight means the same at any resol
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
 from privsec.core.data import Array
 
 
-def total_variation(images: Float[Array, " *batch H W C"]) -> Float[Array, " *batch"]:
+def total_variation(images: Float[Array, " *batch H W C"]) -> Float[jax.Array, " *batch"]:
     """How much neighboring pixels differ: `mean |x[i+1, j] - x[i, j]| + mean |x[i, j+1] - x[i, j]|`, in pixel values.
 
     Args:
@@ -30,7 +31,7 @@ def total_variation(images: Float[Array, " *batch H W C"]) -> Float[Array, " *ba
     return jnp.mean(down * jnp.sign(down), axis=(-3, -2, -1)) + jnp.mean(right * jnp.sign(right), axis=(-3, -2, -1))
 
 
-def mean_square(x: Float[Array, " B *features"]) -> Float[Array, " B"]:
+def mean_square(x: Float[Array, " B *features"]) -> Float[jax.Array, " B"]:
     """`||x||^2 / D` of each record.
 
     >>> mean_square(jnp.array([[3.0, 1.0], [0.0, 0.0]])).tolist()

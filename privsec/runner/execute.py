@@ -8,6 +8,7 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,7 @@ class _Run:
 
     def _make_evaluators(self, seed: int) -> Target:
         """The independent classifiers of a seed, for reconstructions."""
-        world, bank = self._world(seed), Bank(self.experiment, seed, ())
+        world, bank = self._world(seed), replace(self.plan.banks[0], seed=seed, defenses=())
 
         def train(missing: list[int]) -> Iterable[tuple[int, Params]]:
             made = evaluators.train(world)

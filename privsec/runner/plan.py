@@ -1,4 +1,4 @@
-"""From an Experiment to what has to be computed. Pure: nothing is loaded, trained or attacked here."""
+"""From an Experiment to what has to be computed. Nothing is loaded, trained or attacked; the data file is hashed."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ class Bank:
     """
 
     experiment: Experiment
+    fingerprint: str
     seed: int
     defenses: tuple[TrainingDefense, ...]
 
@@ -37,7 +38,7 @@ class Bank:
         """Sixteen hex digits."""
         e = self.experiment
         specs = (e.data, e.net, e.training, *self.defenses)
-        return _digest(__version__, self.seed, e.population.size, *(spec.digest for spec in specs))
+        return _digest(__version__, self.fingerprint, self.seed, e.population.size, *(spec.digest for spec in specs))
 
     @functools.cached_property
     def recipe(self) -> Recipe:
@@ -119,13 +120,15 @@ def plan(source: str | Path | dict[str, Any] | Experiment) -> Plan:
 
     Raises:
         ConfigError: a list of defenses does not compose, or does not fit the training.
+        DataError: the data set's file is missing.
     """
     experiment = load(source)
+    fingerprint = experiment.data.fingerprint
     banks: dict[str, Bank] = {}
     cells = []
     for seed in experiment.seeds:
         for name, defenses in experiment.defenses.items():
-            bank = Bank(experiment, seed, tuple(d for d in defenses if isinstance(d, TrainingDefense)))
+            bank = Bank(experiment, fingerprint, seed, tuple(d for d in defenses if isinstance(d, TrainingDefense)))
             bank = banks.setdefault(bank.digest, bank)
             outputs = tuple(d for d in defenses if isinstance(d, OutputDefense))
             cells.append(Cell(bank, name, outputs, None))

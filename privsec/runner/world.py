@@ -59,17 +59,17 @@ class World:
     @cached_property
     def candidates(self) -> Examples:
         """The N records that models are trained on and attacked for."""
-        return self._examples(self.splits.candidates)
+        return self.dataset.examples(self.splits.candidates)
 
     @cached_property
     def population(self) -> Examples:
         """The attacker's own records."""
-        return self._examples(self.splits.population)
+        return self.dataset.examples(self.splits.population)
 
     @cached_property
     def holdout(self) -> Examples:
         """The defender's own records."""
-        return self._examples(self.splits.holdout)
+        return self.dataset.examples(self.splits.holdout)
 
     @cached_property
     def box(self) -> tuple[jax.Array, jax.Array]:
@@ -99,6 +99,3 @@ class World:
             usable=self.splits.usable if shares else None,
             box=self.box,
         )
-
-    def _examples(self, rows: np.ndarray) -> Examples:
-        return Examples(self.dataset.x[rows], self.dataset.y[rows])

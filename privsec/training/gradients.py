@@ -9,12 +9,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Float
 
-from privsec.core.data import Array
 from privsec.core.recipe import Batch, Loss, Model, Params, Rates
 from privsec.ops import ascend, clip
 
 
-def cross_entropy(logits: Float[Array, "B C"], y: Float[Array, "B C"]) -> Float[Array, " B"]:
+def cross_entropy(logits: Float[jax.Array, "B C"], y: Float[jax.Array, "B C"]) -> Float[jax.Array, " B"]:
     """Cross-entropy between logits and soft targets, in nats."""
     return optax.losses.softmax_cross_entropy(logits, y)
 

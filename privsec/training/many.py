@@ -104,6 +104,12 @@ def _vmapped_program(model: Model, program: Recipe, axes: loop.Arguments):
 _PLACEMENTS = {"threads": _threads, "vmap": _vmapped}
 
 
+def train_stack(model: Model, recipe: Recipe, data: Examples, include: np.ndarray, key: jax.Array) -> Params:
+    """Every model of a population, trained and stacked; the arguments are those of `train_many`."""
+    trained = dict(train_many(model, recipe, data, include, key))
+    return stack([trained[m].params for m in sorted(trained)])
+
+
 def stack(params: list[Params]) -> Params:
     """M models' parameters as one pytree whose leaves have a leading [M]."""
     return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *params)

@@ -42,8 +42,8 @@ def world() -> World:
 @cache
 def bank() -> Target:
     recipe = world().experiment.training.recipe(SIZE)
-    trained = dict(many.train_many(world().model, recipe, world().candidates, world().member, keys.root(1)))
-    target = Target.of(world().model, many.stack([trained[m].params for m in range(MODELS)]))
+    params = many.train_stack(world().model, recipe, world().candidates, world().member, keys.root(1))
+    target = Target.of(world().model, params)
     return target.record(world().candidates).record(world().population)
 
 

@@ -79,7 +79,7 @@ def test_every_number_is_the_one_worked_out_by_hand():
     candidates, y = np.array([[0.0], [1.0], [3.0]], np.float32), np.zeros(3, np.int64)
     member = np.array([[True, True, False], [False, False, True]])
     x = np.array([[[0.5]], [[2.9]]], np.float32)
-    truth = InversionTruth(candidates, y, member, np.zeros((2, 2, 1)), np.array([[1.0]]), np.zeros((2, 1)))
+    truth = InversionTruth(candidates, y, member, np.zeros((2, 2, 1), int), np.array([[1.0]]), np.zeros((2, 1), int))
     evidence = Reconstructions(x, np.zeros(1, np.int32), np.array([[0.9], [0.7]]), 10.0)
     found = measure(evidence, truth)
     # Target 0: members at distance .5 and .5, held out at 2.5. Twin: member at .1, held out 1.9 and 2.9, one at a time.

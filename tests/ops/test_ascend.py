@@ -80,8 +80,8 @@ vectors = st.lists(st.floats(-5, 5, width=32), min_size=3, max_size=3)
 @settings(max_examples=25, deadline=None)
 @given(vectors, vectors, st.floats(0, 4))
 def test_projection_is_the_nearest_point_of_the_ball(x, center, radius):
-    x, center = np.array([x], np.float32), np.array([center], np.float32)
-    delta = np.float64(x) - center
+    x, center = jnp.array([x], jnp.float32), jnp.array([center], jnp.float32)
+    delta = np.asarray(x, np.float64) - np.asarray(center)
     length = np.linalg.norm(delta)
     nearest = center + delta * (min(1.0, radius / length) if length else 1.0)
     np.testing.assert_allclose(project_ball(x, center, radius, "l2"), nearest, rtol=1e-4, atol=1e-4)

@@ -13,16 +13,16 @@ from jaxtyping import Float, Int
 from pydantic import Field
 
 from privsec.core.attack import Attack, Family, Knowledge, Part
-from privsec.core.data import Array, Examples
+from privsec.core.data import Examples
 from privsec.core.errors import NotApplicable
 from privsec.core.evidence import Reconstructions
 from privsec.core.target import Target
 from privsec.ops import priors
 from privsec.ops.ascend import Box, descend, project_box
 
-Prior = Callable[[Float[Array, " K *features"]], Float[Array, " K"]]
+Prior = Callable[[Float[jax.Array, " K *features"]], Float[jax.Array, " K"]]
 """x -> penalty."""
-Evaluate = Callable[[jax.Array, jax.Array], tuple[Float[Array, " K"], Float[Array, " K *features"]]]
+Evaluate = Callable[[jax.Array, jax.Array], tuple[Float[jax.Array, " K"], Float[jax.Array, " K *features"]]]
 """(x [K, ...features], key) -> (cost, gradient)."""
 
 CHUNK = 512
@@ -81,7 +81,7 @@ class ClassInversion(Attack):
         y, box = self._prompts(knowledge), _box(knowledge, target.model.shape)
         weight = self._smoothness(target.model.shape)
 
-        def prior(x: Float[Array, " K *features"]) -> Float[Array, " K"]:
+        def prior(x: Float[jax.Array, " K *features"]) -> Float[jax.Array, " K"]:
             smooth = weight * priors.total_variation(x) if weight else 0.0
             return smooth + self.l2 * priors.mean_square(x)
 
@@ -106,7 +106,7 @@ class ClassInversion(Attack):
     def evaluator(self, target: Target, population: Examples | None, y: jax.Array, box: Box, prior: Prior) -> Evaluate:
         """What the descent follows."""
 
-    def _prompts(self, knowledge: Knowledge) -> Int[Array, " K"]:
+    def _prompts(self, knowledge: Knowledge) -> Int[jax.Array, " K"]:
         classes = range(knowledge.num_classes) if self.classes is None else self.classes
         if not classes or max(classes) >= knowledge.num_classes:
             raise NotApplicable(
@@ -116,8 +116,8 @@ class ClassInversion(Attack):
         return jnp.asarray(tuple(classes), jnp.int32)
 
     def _start(
-        self, target: Target, population: Examples | None, y: Int[Array, " K"], box: Box
-    ) -> tuple[Float[Array, " K *features"], float]:
+        self, target: Target, population: Examples | None, y: Int[jax.Array, " K"], box: Box
+    ) -> tuple[Float[jax.Array, " K *features"], float]:
         """Where the search begins, and the queries a prompt spent on finding it."""
         if self.begin == "record" and population is not None:
             x, labels = jnp.asarray(population.x), jnp.asarray(population.y)

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from privsec.attacks.inversion.class_inversion import ClassInversion, Evaluate, Prior
 from privsec.core.access import Access
-from privsec.core.data import Array, Examples
+from privsec.core.data import Examples
 from privsec.core.target import Target
 from privsec.ops.ascend import Box
 
@@ -44,15 +44,15 @@ class MIFace(ClassInversion):
     def evaluator(self, target: Target, population: Examples | None, y: jax.Array, box: Box, prior: Prior) -> Evaluate:
         del population, box
 
-        def costs(x: Float[Array, " K *features"]) -> tuple[Float[Array, ""], Float[Array, " K"]]:
+        def costs(x: Float[jax.Array, " K *features"]) -> tuple[Float[jax.Array, ""], Float[jax.Array, " K"]]:
             log_confidence = jax.nn.log_softmax(target.logits(x))[jnp.arange(len(y)), y]
             misfit = -log_confidence if self.objective == "loss" else -jnp.expm1(log_confidence)
             each = misfit + prior(x)
             return jnp.sum(each), each
 
         def evaluate(
-            x: Float[Array, " K *features"], key: jax.Array
-        ) -> tuple[Float[Array, " K"], Float[Array, " K *features"]]:
+            x: Float[jax.Array, " K *features"], key: jax.Array
+        ) -> tuple[Float[jax.Array, " K"], Float[jax.Array, " K *features"]]:
             del key
             (_, each), gradient = jax.value_and_grad(costs, has_aux=True)(x)
             return each, gradient

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from privsec.attacks.inversion.class_inversion import ClassInversion, Evaluate, Prior
 from privsec.core.access import Access
-from privsec.core.data import Array, Examples
+from privsec.core.data import Examples
 from privsec.core.target import Target
 from privsec.ops.ascend import Box, project_box
 
@@ -56,18 +56,18 @@ class ScoreInversion(ClassInversion):
         each = jnp.arange(len(y))
         basis = None if population is None or self.directions == "white" else _deviations(population, box)
 
-        def draw(key: jax.Array) -> Float[Array, " P K *features"]:
+        def draw(key: jax.Array) -> Float[jax.Array, " P K *features"]:
             if basis is None:
                 return (box[1] - box[0]) * jax.random.normal(key, (self.pairs, len(y), *box[0].shape))
             return jnp.tensordot(jax.random.normal(key, (self.pairs, len(y), len(basis))), basis, axes=1)
 
-        def log_confidence(x: Float[Array, " Q K *features"]) -> Float[Array, "Q K"]:
+        def log_confidence(x: Float[jax.Array, " Q K *features"]) -> Float[jax.Array, "Q K"]:
             flat = project_box(x, box).reshape(-1, *x.shape[2:])
             return target.log_scores(flat).reshape(*x.shape[:2], -1)[:, each, y]
 
         def evaluate(
-            x: Float[Array, " K *features"], key: jax.Array
-        ) -> tuple[Float[Array, " K"], Float[Array, " K *features"]]:
+            x: Float[jax.Array, " K *features"], key: jax.Array
+        ) -> tuple[Float[jax.Array, " K"], Float[jax.Array, " K *features"]]:
             towards = draw(key)
             answers = log_confidence(jnp.concatenate([x[None], x + self.sigma * towards, x - self.sigma * towards]))
             here, above, below = jnp.split(answers, [1, self.pairs + 1])
@@ -78,7 +78,7 @@ class ScoreInversion(ClassInversion):
         return evaluate
 
 
-def _deviations(population: Examples, box: Box) -> Float[Array, " S *features"]:
+def _deviations(population: Examples, box: Box) -> Float[jax.Array, " S *features"]:
     """Rows whose standard normal mixtures vary as the population does, mean square 1 in box widths."""
     stride = -(-len(population.y) // SPAN)
     x = jnp.asarray(population.x, jnp.float32)[::stride]

@@ -106,10 +106,10 @@ def plan_of(queries: int, directions: int, features: int) -> Plan:
 @functools.partial(jax.jit, static_argnames="plan")
 def distances(
     target: Target,
-    x: Float[Array, " R *features"],
-    y: Int[Array, " R"],
-    low: Float[Array, " *features"],
-    high: Float[Array, " *features"],
+    x: Float[jax.Array, " R *features"],
+    y: Int[jax.Array, " R"],
+    low: Float[jax.Array, " *features"],
+    high: Float[jax.Array, " *features"],
     key: jax.Array,
     plan: Plan,
 ) -> Found:
@@ -132,15 +132,15 @@ def distances(
     x, low, high = jnp.reshape(x, (count, -1)), jnp.ravel(low), jnp.ravel(high)
     features = x.shape[1]
 
-    def wrong(points: Float[Array, " R *block D"]) -> Bool[Array, " R *block"]:
+    def wrong(points: Float[jax.Array, " R *block D"]) -> Bool[jax.Array, " R *block"]:
         """Which of the points, one or several a record, the target labels otherwise than the record."""
         labels = target.labels(points.reshape(-1, *shape)).reshape(points.shape[:-1])
         return labels != y.reshape(-1, *[1] * (points.ndim - 2))
 
-    def to_boundary(point: Float[Array, "R D"]) -> Float[Array, "R D"]:
+    def to_boundary(point: Float[jax.Array, "R D"]) -> Float[jax.Array, "R D"]:
         """The wrong end of the last bracket, between x and a wrong `point`."""
 
-        def halve(_: int, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def halve(_: jax.Array, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             right, left = bracket
             middle = 0.5 * (right + left)
             beyond = wrong(x + middle[:, None] * (point - x))
@@ -150,8 +150,8 @@ def distances(
         return x + share[:, None] * (point - x)
 
     def gradient(
-        at: Float[Array, "R D"], radius: Float[Array, " R"], blocks: Int[Array, ""], key: jax.Array
-    ) -> Float[Array, "R D"]:
+        at: Float[jax.Array, "R D"], radius: Float[jax.Array, " R"], blocks: Int[jax.Array, ""], key: jax.Array
+    ) -> Float[jax.Array, "R D"]:
         """Unit vectors toward the wrong side: the mean of (phi - mean phi) u over random directions u."""
 
         def ask(block: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
@@ -170,11 +170,11 @@ def distances(
         return toward / jnp.maximum(jnp.linalg.norm(toward, axis=-1, keepdims=True), 1e-12)
 
     def jump(
-        at: Float[Array, "R D"], toward: Float[Array, "R D"], step: Float[Array, " R"]
-    ) -> tuple[Float[Array, "R D"], Int[Array, " R"]]:
+        at: Float[jax.Array, "R D"], toward: Float[jax.Array, "R D"], step: Float[jax.Array, " R"]
+    ) -> tuple[Float[jax.Array, "R D"], Int[jax.Array, " R"]]:
         """A wrong point at `step` from `at`, halved where needed (else `at` itself), and the queries spent."""
 
-        def attempt(_: int, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        def attempt(_: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             point, step, searching, spent = state
             trial = jnp.clip(at + step[:, None] * toward, low, high)
             landed = wrong(trial) & searching

@@ -6,6 +6,7 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -205,19 +206,24 @@ def _choose(
         )
     margins, included = margins[:, enough], included[:, enough]
 
+    @functools.cache
+    def means(temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        log_p = log_probability(margins, temperature)
+        online = any(a is None for _, a in settings)
+        inside = log_mean_exp(log_p, included, helpers) if online else None
+        return log_p[judges], log_mean_exp(log_p, ~included, helpers), inside
+
     def quality(setting: tuple[float, float | None]) -> float:
         temperature, a = setting
-        log_p = log_probability(margins, temperature)
-        share = None if a is None else np.full(len(judges), a)
-        ratio = log_ratio(log_p[judges], log_p, included, helpers, a=share)
+        log_p, outside, inside = means(temperature)
+        expected = _balanced(outside, inside) if a is None else _offline(outside, np.full((1, 1), a))
+        ratio = log_p - expected
         return float(np.mean([auc(scores, member) for scores, member in zip(ratio, included[judges], strict=True)]))
 
     return max(settings, key=quality)
 
 
-def _balanced(
-    log_out: Float64[np.ndarray, "T N"], log_in: Float64[np.ndarray, "T #N"]
-) -> Float64[np.ndarray, "T N"]:
+def _balanced(log_out: Float64[np.ndarray, "T N"], log_in: Float64[np.ndarray, "#T #N"]) -> Float64[np.ndarray, "T N"]:
     return np.logaddexp(log_in, log_out) - np.log(2.0)
 
 

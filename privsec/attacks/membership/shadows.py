@@ -75,9 +75,7 @@ def observe(target: Target, knowledge: Knowledge, signal: str, *, inside: int, o
     return Shadows(answers, knowledge.references.observe(candidates, signal), included, usable)
 
 
-def check_references(
-    target: Target, knowledge: Knowledge
-) -> tuple[Bool[np.ndarray, "M N"], Bool[np.ndarray, "#T M"]]:
+def check_references(target: Target, knowledge: Knowledge) -> tuple[Bool[np.ndarray, "M N"], Bool[np.ndarray, "#T M"]]:
     """`included` and `usable`; raises as `observe` does."""
     references, candidates = knowledge.references, candidates_of(knowledge)
     if references is None or knowledge.included is None:

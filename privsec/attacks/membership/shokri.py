@@ -67,9 +67,7 @@ class Classifier(NamedTuple):
     weights: Float64[np.ndarray, "C 1+2*D"]
 
 
-def groups(
-    usable: Bool[np.ndarray, "T M"], folds: int
-) -> list[tuple[Int[np.ndarray, " _"], Bool[np.ndarray, " M"]]]:
+def groups(usable: Bool[np.ndarray, "T M"], folds: int) -> list[tuple[Int[np.ndarray, " _"], Bool[np.ndarray, " M"]]]:
     """Targets that share a classifier, and the references that every one of them may use.
 
     Args:

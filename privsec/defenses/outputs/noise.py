@@ -9,7 +9,6 @@ import jax.numpy as jnp
 from jaxtyping import Float32, Key, Real
 from pydantic import Field
 
-from privsec.core.data import Array
 from privsec.core.defense import OutputDefense
 
 FLOOR = 1e-6
@@ -47,13 +46,13 @@ class Noise(OutputDefense):
         return jnp.log(noisy) - jnp.log(jnp.sum(noisy, axis=-1, keepdims=True))
 
 
-def draw(mechanism: str, keys: Key[Array, " B"], num_classes: int) -> Float32[Array, "B {num_classes}"]:
+def draw(mechanism: str, keys: Key[jax.Array, " B"], num_classes: int) -> Float32[jax.Array, "B {num_classes}"]:
     """Unit noise, row b from `keys[b]` alone."""
     law = jax.random.normal if mechanism == "gaussian" else jax.random.laplace
     return jax.vmap(lambda key: law(key, (num_classes,)))(keys)
 
 
-def query_keys(secret: Key[Array, ""], x: Real[Array, " B *features"]) -> Key[Array, " B"]:
+def query_keys(secret: Key[jax.Array, ""], x: Real[jax.Array, " B *features"]) -> Key[jax.Array, " B"]:
     """A key for each query: row b's is a keyed hash of the bits of `x[b]`, whatever else is in the batch.
 
     An XOR-MAC: each feature's 32 bits, with the feature's position, go through the random function that `secret` picks,
