@@ -52,8 +52,8 @@ class Target:
     ) -> Target:
         """The Target of trained `params` served behind `outputs`.
 
-        Without output defenses everything up to the weights is granted. With them, the endpoint grants what they leave;
-        `unserved` is the same model in the hands of an attacker who has the weights.
+        Without output defenses everything up to the weights is granted; with them, what they leave. An attacker who has
+        the weights attacks the Target without `outputs`.
 
         Args:
             model: the architecture's functions.
@@ -106,13 +106,13 @@ class Target:
         self._demand(access, f"restricting to {access.title}")
         return replace(self, grants=access)
 
-    @property
-    def unserved(self) -> Target:
-        """The bare model, without its output defenses: what an attacker holds who has the weights.
+    def is_served_like(self, other: Target) -> bool:
+        """Whether both answer alike: the same models behind the same endpoint, whatever access they grant."""
+        return self.is_bank_of(other) and self.outputs == other.outputs and self._secret is other._secret
 
-        For whoever sets up the attack; it does not look at `grants`, so an attack has no business calling it.
-        """
-        return replace(self, outputs=(), grants=Access.WEIGHTS, _recorded=()) if self.outputs else self
+    def is_bank_of(self, other: Target) -> bool:
+        """Whether both are the very same models, whatever stands before them."""
+        return self._params is other._params
 
     # What an attacker may ask, from the weakest access to the strongest. x is [B, ...]; a stack answers [T, B, ...].
 

@@ -75,11 +75,11 @@ class Curve(NamedTuple):
         area = np.sum(np.diff(self.fp) * (self.tp[1:] + self.tp[:-1])) / 2
         return float(area / (self.negatives * self.positives))
 
-    def step(self, allowed: ArrayLike) -> Int[np.ndarray, "..."]:
+    def step(self, allowed: ArrayLike) -> Int[np.ndarray, " ..."]:
         """Index of the last point with no more than `allowed` >= 0 false positives (any shape)."""
         return np.asarray(np.searchsorted(self.fp, allowed, side="right") - 1)
 
-    def tpr_at(self, fpr: ArrayLike) -> Float64[np.ndarray, "..."]:
+    def tpr_at(self, fpr: ArrayLike) -> Float64[np.ndarray, " ..."]:
         """TPR at the last point whose FPR is no more than `fpr` (any shape); NaN where that is not resolvable."""
         allowed = allowed_false_positives(fpr, self.negatives)
         return np.where(allowed < 1, np.nan, self.tp[self.step(allowed)] / self.positives)
@@ -105,7 +105,7 @@ class Curve(NamedTuple):
         return float(found), float(accused)
 
 
-def allowed_false_positives(fpr: ArrayLike, negatives: int) -> Int[np.ndarray, "..."]:
+def allowed_false_positives(fpr: ArrayLike, negatives: int) -> Int[np.ndarray, " ..."]:
     """How many of `negatives` non-members may be accused at `fpr` (any shape); below 1 the rate is not resolvable.
 
     >>> [int(allowed_false_positives(rate, n)) for rate, n in [(0.001, 1000), (0.29, 100), (0.001, 999)]]

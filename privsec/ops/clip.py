@@ -77,7 +77,9 @@ def padded(batch: Batch, multiple: int) -> Batch:
     return Batch(fill(batch.x), fill(batch.y), jnp.pad(batch.weight, (0, missing)))
 
 
-def clip_factor(norms: Float[jax.Array, " B"], clip_norm: Float[jax.Array, ""] | float) -> Float[jax.Array, " B"]:
+def clip_factor(
+    norms: Float[jax.Array, " *shape"], clip_norm: Float[jax.Array, ""] | float
+) -> Float[jax.Array, " *shape"]:
     """min(1, C / |g|), 1 at a zero gradient."""
     return jnp.minimum(1.0, clip_norm / jnp.maximum(norms, 1e-12))
 

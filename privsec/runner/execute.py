@@ -62,7 +62,10 @@ def run(
     with narrator or Narrator() as shown, store.alone(lambda: shown.warn(f"{store.folder} is in use: waiting for it")):
         if fresh:
             store.forget(made.banks)
-        return _Run(made, store, shown).work()
+        try:
+            return _Run(made, store, shown).work()
+        finally:
+            store.leave_no_empty_folder()
 
 
 class _Run:
@@ -96,7 +99,7 @@ class _Run:
     def _in_bank_order(self, todo: list[Cell]) -> Iterator[Cell]:
         """The cells, all of one bank after the other, so that only one bank's models are in memory."""
         for bank in self.plan.banks:
-            yield from (cell for cell in self.plan.cells_of(bank) if cell in todo)
+            yield from (cell for cell in todo if cell.bank.digest == bank.digest)
             self._bank.cache_clear()
             self._target.cache_clear()
 

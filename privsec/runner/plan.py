@@ -107,10 +107,6 @@ class Plan:
     banks: tuple[Bank, ...]
     cells: tuple[Cell, ...]
 
-    def cells_of(self, bank: Bank) -> tuple[Cell, ...]:
-        """The cells that this bank's models fill."""
-        return tuple(cell for cell in self.cells if cell.bank.digest == bank.digest)
-
 
 def plan(source: str | Path | dict[str, Any] | Experiment) -> Plan:
     """What an experiment asks for: trainings shared wherever the models are equal, and every cell of the table.

@@ -63,6 +63,11 @@ class Store:
         for bank in banks:
             shutil.rmtree(self.bank / bank.digest, ignore_errors=True)
 
+    def leave_no_empty_folder(self) -> None:
+        """Removes the run folder of a run that computed nothing."""
+        if not (self.folder / "table.csv").exists() and not any(self.cells.iterdir()):
+            shutil.rmtree(self.folder)
+
     # Models.
 
     def training(self, bank: Bank, on_wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:

@@ -17,7 +17,7 @@ from privsec.core.signals import margin
 from privsec.defenses.outputs.noise import draw
 from privsec.measures.intervals import cluster_mean
 from privsec.nets.layers import patches
-from privsec.ops.clip import clip_factor
+from privsec.ops.ascend import project_ball
 from privsec.ops.leave_out import moments
 from privsec.training.gradients import cross_entropy
 
@@ -31,7 +31,7 @@ WRONG = {
     "masks are masks": lambda: moments(np.zeros((4, 5)), np.ones((4, 5)), np.ones((2, 4), bool)),
     "a population for each target": lambda: preferred_share(np.zeros((2, 5)), np.zeros((1, 9)), 2.0),
     "a cluster for each target": lambda: cluster_mean(np.zeros(4), np.arange(6)),
-    "a norm for each record": lambda: clip_factor(jnp.ones((4, 1)), 1.0),
+    "a center for each record": lambda: project_ball(jnp.ones((4, 2)), jnp.ones((1, 2)), 1.0, "l2"),
     "soft targets": lambda: cross_entropy(jnp.zeros((4, 3)), jnp.zeros(3)),
     "images have channels": lambda: patches(jnp.zeros((4, 8, 8)), 3),
     "a key for each answer": lambda: draw("gaussian", jax.random.key(0), 3),

@@ -200,12 +200,12 @@ def test_a_defense_that_draws_noise_needs_a_secret():
         Target.of(MODEL, parameters(), outputs=(Add(), Secret()))
 
 
-def test_unserved_is_the_bare_model(one, examples):
-    served = Target.of(MODEL, parameters(), outputs=(Halve(),)).record(examples)
-    assert served.unserved.grants is Access.WEIGHTS and served.unserved.outputs == ()
-    np.testing.assert_array_equal(served.unserved.logits(examples.x), one.logits(examples.x))
-    np.testing.assert_array_equal(served.unserved.observe(examples, "margin"), one.observe(examples, "margin"))
-    assert one.unserved is one
+def test_the_same_models_are_recognized_behind_any_endpoint(one):
+    same = one.restrict(Access.SCORES)
+    assert one.is_bank_of(same) and one.is_served_like(same)
+    other = Target.of(one.model, one.params, outputs=[Add()])
+    assert one.is_bank_of(other) and not one.is_served_like(other)
+    assert not one.is_bank_of(Target.of(one.model, jax.tree.map(lambda leaf: leaf + 0, one.params)))
 
 
 # Stacks

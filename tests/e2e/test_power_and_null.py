@@ -1,4 +1,4 @@
-"""On models that were really trained: every attack finds what was memorized, and nothing where membership is unrelated."""
+"""On trained models: every attack finds what was memorized, and nothing where membership is unrelated."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import DPEvent
-from privsec.privacy.accounting import tpr_bound, epsilon, trade_off_bound
+from privsec.privacy.accounting import epsilon, tpr_bound, trade_off_bound
 from tests.oracles.privacy import epsilon_at, gaussian_delta, subsampled_delta
 
 STANDARD = DPEvent(sampling_rate=0.01, noise_multiplier=1.0, steps=1000)

@@ -1,4 +1,4 @@
-"""Opacus as a referee: the same accountant's figures, and the same clipped gradients. Skipped without the torch extra."""
+"""Opacus as a referee: the same epsilon, the same clipped gradients. Skipped without the torch extra."""
 
 from __future__ import annotations
 

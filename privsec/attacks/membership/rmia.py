@@ -168,7 +168,7 @@ def choose(
         margins: of the references.
         included: which candidates each reference was trained on.
         usable: which references count for which target; one row (and then one answer) where all may use the same.
-        settings: (temperature, a) pairs to choose from; `a` None is the online attack.
+        settings: (temperature, a) pairs to choose from; `a` is None in all of them for the online attack.
 
     Returns:
         Temperature and `a`; NaN for None. Where there are too few references to attack one
@@ -196,7 +196,8 @@ def _choose(
         twin = ~(included[mine] == included[judge]).any(axis=1)
         row[mine[~twin & (mine != judge)]] = True
     enough = counts(~included, helpers).min(axis=0) >= 1
-    if any(a is None for _, a in settings):
+    online = settings[0][1] is None
+    if online:
         enough &= counts(included, helpers).min(axis=0) >= 1
     if not enough.any():
         if len({a for _, a in settings}) == 1:
@@ -209,14 +210,13 @@ def _choose(
     @functools.cache
     def means(temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         log_p = log_probability(margins, temperature)
-        online = any(a is None for _, a in settings)
         inside = log_mean_exp(log_p, included, helpers) if online else None
         return log_p[judges], log_mean_exp(log_p, ~included, helpers), inside
 
     def quality(setting: tuple[float, float | None]) -> float:
         temperature, a = setting
         log_p, outside, inside = means(temperature)
-        expected = _balanced(outside, inside) if a is None else _offline(outside, np.full((1, 1), a))
+        expected = _offline(outside, np.full((1, 1), a)) if inside is None else _balanced(outside, inside)
         ratio = log_p - expected
         return float(np.mean([auc(scores, member) for scores, member in zip(ratio, included[judges], strict=True)]))
 

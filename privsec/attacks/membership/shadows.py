@@ -70,7 +70,7 @@ def observe(target: Target, knowledge: Knowledge, signal: str, *, inside: int, o
     assert knowledge.references is not None
     candidates = candidates_of(knowledge)
     answers = target.observe(candidates, signal)
-    if _same_endpoint(target, knowledge.references):
+    if target.is_served_like(knowledge.references):
         return Shadows(answers, answers, included, usable)
     return Shadows(answers, knowledge.references.observe(candidates, signal), included, usable)
 
@@ -85,7 +85,7 @@ def check_references(target: Target, knowledge: Knowledge) -> tuple[Bool[np.ndar
     if included.shape != shape:
         raise ValueError(f"`included` has shape {included.shape}; M references and N candidates make it {shape}")
     if knowledge.usable is None:
-        if _same_models(target, references):
+        if target.is_bank_of(references):
             raise ValueError(
                 "every target would be among its own references, which reveals the answer: pass `usable` bool [T, M], "
                 "False at the target itself and at its complementary twin"
@@ -94,7 +94,7 @@ def check_references(target: Target, knowledge: Knowledge) -> tuple[Bool[np.ndar
     usable, shape = np.asarray(knowledge.usable, bool), (target.size or 1, len(included))
     if usable.shape != shape:
         raise ValueError(f"`usable` has shape {usable.shape}; T targets and M references make it {shape}")
-    if _same_models(target, references) and usable.diagonal().any():
+    if target.is_bank_of(references) and usable.diagonal().any():
         t = int(np.argmax(usable.diagonal()))
         raise ValueError(
             f"target {t} is among its own references, which reveals the answer: set usable[{t}, {t}] to False"
@@ -113,13 +113,3 @@ def break_ties(
     out of its reach; among equal counts this orders records by `by`, any real number.
     """
     return (count + 0.5 + np.arctan(by) / np.pi) / (total + 1.0)
-
-
-def _same_models(target: Target, references: Target) -> bool:
-    """Whether both are the same bank: `restrict` and `unserved` make another Target of the same parameters."""
-    return target._params is references._params
-
-
-def _same_endpoint(target: Target, references: Target) -> bool:
-    same_outputs = target.outputs == references.outputs and target._secret is references._secret
-    return same_outputs and _same_models(target, references)
