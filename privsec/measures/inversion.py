@@ -227,7 +227,7 @@ def expected_nearest(distances: Real[np.ndarray, " N"], size: int) -> float:
 
 
 def _neighbors(
-    images: Float64[np.ndarray, " T K *features"], y: Int[np.ndarray, " K"], truth: InversionTruth
+    images: Float[np.ndarray, " T K *features"], y: Int[np.ndarray, " K"], truth: InversionTruth
 ) -> Neighbors:
     targets, prompts = images.shape[:2]
     gap = np.full((targets, prompts), np.nan)
