@@ -18,12 +18,16 @@ D = 20
 BOX = (np.float32(-10), np.float32(10))
 
 
+def zeros(key):
+    return {"w": jnp.zeros(D), "b": jnp.zeros(())}
+
+
 def linear(params, x):
     side = x.reshape(len(x), -1) @ params["w"] + params["b"]
     return jnp.stack([jnp.zeros_like(side), side], axis=1)
 
 
-MODEL = Model(init=lambda key: {}, apply=linear, num_classes=2, shape=(4, 5))
+MODEL = Model(init=zeros, apply=linear, num_classes=2, shape=(4, 5))
 
 
 def half_space(targets=2):
