@@ -37,28 +37,37 @@ def _leaks(reading: Reading) -> Iterator[Finding]:
     for number_, family in enumerate(FAMILIES, start=1):
         strongest = [(d, *worst) for d in reading.defenses if (worst := reading.worst(d, family))]
         leaking = sorted((item for item in strongest if item[2].known.low > 0), key=lambda item: -item[2].known.value)
-        held = [item for item in strongest if item[2].known.low <= 0]
-        parts: tuple[tuple[Outcome, list], ...] = (("leak", leaking), ("held", held))
-        for outcome, items in parts:
+        unsure = [item for item in strongest if item[2].known.low <= 0]
+        average = {d: best for d, *_ in unsure if (best := reading.on_average(d, family))}
+        faint = [(d, *best) for d, best in average.items()]
+        held = [item for item in unsure if item[0] not in average]
+        grade = _grade(leaking[0][2].known.value) if leaking else "low"
+        parts: tuple[tuple[Outcome, Severity, str, str, list], ...] = (
+            ("leak", grade, "leaks", "advantage", leaking),
+            ("leak", "low", "better than guessing on average", "auc", faint),
+            ("held", "info", "nothing above chance", "advantage", held),
+        )
+        for outcome, severity, found, measure, items in parts:
             if items:
-                where = _under(reading, [defense for defense, *_ in items])
-                found = f"leaks {where}" if outcome == "leak" else f"nothing above chance {where}"
                 yield Finding(
                     f"PS{number_:03d}",
                     outcome,
-                    _grade(items[0][2].known.value) if outcome == "leak" else "info",
-                    f"{family.capitalize()}: {found}",
-                    f"{QUESTIONS[family]} {_SAID[outcome]}",
-                    tuple(f"{d}: {c.label} ({c.access} access), {full(e.known, 'advantage')}" for d, c, e in items),
+                    severity,
+                    f"{family.capitalize()}: {found} {_under(reading, [defense for defense, *_ in items])}",
+                    f"{QUESTIONS[family]} {_SAID[found]}",
+                    tuple(f"{d}: {c.label} ({c.access} access), {full(e.known, measure)}" for d, c, e in items),
                     _REMEDIES.get(family, _REMEDY) if outcome == "leak" else _KEEP,
                     IDENTIFIERS.get(family, ()),
                 )
 
 
 _SAID = {
-    "leak": "An attacker answers better than one who never met the model. The strongest attack on each, by advantage:",
-    "held": "No attack tried did measurably better than one who never met the model. A stronger one may; the upper "
-    "end of the interval says how much these attacks could have missed. The strongest on each, by advantage:",
+    "leaks": "An attacker answers better than one who never met the model. The strongest attack on each, by advantage:",
+    "better than guessing on average": "At 1% false positives no attack tried names members measurably better than "
+    "guessing, but over all records members rank above others more often than not. The highest AUC on each:",
+    "nothing above chance": "No attack tried did measurably better than one who never met the model. A stronger one "
+    "may; the upper end of the interval says how much these attacks could have missed. The strongest on each, by "
+    "advantage:",
 }
 _KEEP = "Keep the attacks in the suite and repeat them whenever data, model or training change."
 _REMEDY = "Compare defenses against this attack before the model is served."
@@ -66,8 +75,8 @@ _REMEDIES = {
     "membership": "Train with differential privacy or stronger regularization, and choose by the plane of leakage "
     "against accuracy. Defenses that only change the answers do not stop an attacker who has the weights, or asks for "
     "labels alone.",
-    "inversion": "Serve less detailed scores, or train with differential privacy, and look at the reconstructions: "
-    "what matters is whether they resemble a person or record, not only a class.",
+    "inversion": "Train with differential privacy; against attackers who do not hold the model, serve less detailed "
+    "scores. Look at the reconstructions: what matters is whether they resemble a person or record, not only a class.",
 }
 
 

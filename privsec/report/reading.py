@@ -201,6 +201,15 @@ class Reading:
         certain = {column: entry for column, entry in measured.items() if entry.known.low > 0}
         return next(iter((certain or measured).items()), None)
 
+    def on_average(self, defense: str, family: str | None = None) -> tuple[Column, Entry] | None:
+        """The attack with the largest AUC whose interval lies above 0.5, None where there is none.
+
+        An attack may rank members above others on the whole and yet name nobody at 1% false positives.
+        """
+        entries = {c: self.entry(defense, c.label, "auc") for c in self.attacks if family in (None, c.family)}
+        above = {c: e for c, e in entries.items() if e.resolved and e.known.low > 0.5}
+        return max(above.items(), key=lambda item: item[1].known.value, default=None)
+
     def blanks(self, status: str) -> tuple[tuple[str, str, str], ...]:
         """(defense, attack, reason) of every pair with this status, for some seed at least."""
         found = []

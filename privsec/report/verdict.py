@@ -67,8 +67,9 @@ def judge(reading: Reading) -> Verdict:
         if cost := _cost(reading, best):
             small = f"points under {best}, {count(cost)}"
             keys.append(Key("Change of test accuracy", _points(cost.value), _points_interval(cost), small))
-    state: State = "leak" if worst[1].known.low > 0 else "held"
-    sentences = _defended(reading, protected, helpful) if state == "leak" else []
+    certain = worst[1].known.low > 0
+    state: State = "leak" if certain or reading.on_average(reading.baseline or "") else "held"
+    sentences = _defended(reading, protected, helpful) if certain else []
     return Verdict(state, _headline(reading, *worst), tuple(sentences), best, (*keys, coverage))
 
 
@@ -85,12 +86,19 @@ def _undefended_unknown(reading: Reading, protected: list[str], coverage: Key) -
         f"{column.label} on {leakiest}, advantage {full(entry.known, 'advantage')}"
     )
     headline += f"; {best} leaves {full(least.known, 'advantage')}." if best != leakiest else "."
-    state: State = "leak" if any(_worst(reading, d)[1].known.low > 0 for d in protected) else "held"
+    leaks = any(_worst(reading, d)[1].known.low > 0 or reading.on_average(d) for d in protected)
+    state: State = "leak" if leaks else "held"
     return Verdict(state, headline, (), best, (_advantage_key(f"Worst leak under {leakiest}", column, entry), coverage))
 
 
 def _headline(reading: Reading, column: Column, entry: Entry) -> str:
     advantage = full(entry.known, "advantage")
+    if entry.known.low <= 0 and (average := reading.on_average(reading.baseline or "")):
+        return (
+            "Without a defense, no attack of this run names training records measurably better than guessing at 1% "
+            f"false positives, but over all records {_average(*average)}. The largest advantage is {column.label}'s, "
+            f"{advantage}."
+        )
     if entry.known.low <= 0:
         return (
             f"Without a defense, no attack of this run did measurably better than chance: the strongest, "
@@ -117,6 +125,8 @@ def _defended(reading: Reading, protected: list[str], helpful: list[str]) -> lis
         return [f"None of the defenses measured ({', '.join(protected)}) lowers the worst leak measurably."]
     column, entry = _worst(reading, best)
     left = "within noise of chance" if entry.known.low <= 0 else "still above chance"
+    if entry.known.low <= 0 and (average := reading.on_average(best)):
+        left += f" at 1% false positives, though over all records {_average(*average)}"
     sentences = [
         f"{best} buys most: the strongest attack left ({column.label}) has advantage "
         f"{full(entry.known, 'advantage')}, {left}. {_price(_cost(reading, best))}"
@@ -135,6 +145,10 @@ def _defended(reading: Reading, protected: list[str], helpful: list[str]) -> lis
                 f"{full(entry.known, 'advantage')}. {_price(_cost(reading, second))}"
             )
     return sentences
+
+
+def _average(column: Column, entry: Entry) -> str:
+    return f"{column.label} ranks members above others with AUC {full(entry.known, 'auc')}"
 
 
 def _free(cost: Estimate | None) -> bool:

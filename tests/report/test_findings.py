@@ -32,6 +32,13 @@ def test_severity_follows_the_advantage(folder):
     assert [(f.outcome, f.severity) for f in found(folder, "PS001")] == [("leak", "low")]
 
 
+def test_a_leak_on_average_is_not_called_held(folder):
+    folder.config.update(defenses={"none": []}, attacks=[{"name": "loss"}])
+    folder.add("none", "loss", {"advantage": [0.01, -0.01, 0.0, 0.0], "auc": [0.60, 0.61, 0.60, 0.59]})
+    (finding,) = found(folder, "PS001")
+    assert (finding.outcome, finding.severity) == ("leak", "low") and "on average" in finding.title
+
+
 def test_a_defense_that_hurts_is_named_with_what_it_helps(full_run):
     (finding,) = [f for f in find(Reading(full_run)) if f.code == "PS011"]
     assert finding.title == "weight-decay makes entropy stronger" and "helps against lira" in finding.text

@@ -54,6 +54,14 @@ def test_no_leak_is_bounded_to_the_attacks_that_ran(folder):
     assert "no attack of this run did measurably better than chance" in text and "not for every attack" in text
 
 
+def test_a_leak_on_average_is_told_though_nobody_is_named_at_low_false_positives(folder):
+    folder.config.update(defenses={"none": []}, attacks=[{"name": "loss"}])
+    folder.add("none", "loss", {"advantage": LOW, "auc": [0.60, 0.61, 0.60, 0.59, 0.60, 0.61]})
+    verdict = judge(Reading(folder.results()))
+    assert verdict.state == "leak"
+    assert "over all records loss ranks members above others with AUC" in verdict.headline
+
+
 def test_nothing_measured_is_not_called_safe(folder):
     verdict, text = judged(folder, {("none", "lira"): ("failed", "boom"), ("dp", "lira"): ("not_applicable", "no")})
     assert verdict.state == "unmeasured"
