@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from privsec.core.recipe import Layer, Model, Params, Tap
@@ -42,7 +43,7 @@ def from_nnx(factory: Callable[[nnx.Rngs], nnx.Module], shape: tuple[int, ...], 
         params: Params, x: jax.Array, deltas: Mapping[str, jax.Array] | None = None
     ) -> tuple[jax.Array, dict[str, Tap]]:
         taps = Taps(deltas)
-        logits = nnx.merge(graph, params)(x, taps)
+        logits = nnx.merge(graph, params)(jnp.asarray(x), taps)
         return logits, taps.seen
 
     def apply(params: Params, x: jax.Array) -> jax.Array:
