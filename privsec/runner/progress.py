@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Item = TypeVar("Item")
@@ -50,11 +51,6 @@ class Narrator(AbstractContextManager["Narrator"]):
         finally:
             self._progress.remove_task(task)
 
-    def say(self, text: str) -> None:
-        """A line for a person who watches."""
-        if self.console.is_terminal:
-            self.console.print(text, highlight=False)
-
     def warn(self, text: str) -> None:
         """A line that everybody gets."""
-        self.console.print(f"[yellow]warning:[/] {text}", highlight=False)
+        self.console.print(f"[yellow]warning:[/] {escape(text)}", highlight=False, soft_wrap=True)
