@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import functools
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import jax
@@ -44,3 +46,8 @@ class OutputDefense(Defense):
     @abc.abstractmethod
     def on_outputs(self, log_scores: jax.Array, x: jax.Array, secret: jax.Array) -> jax.Array:
         """What is answered instead of `log_scores` [B, C] to the queries `x` [B, ...]; `secret` is the server's key."""
+
+
+def granted_behind(outputs: Iterable[OutputDefense]) -> Access:
+    """What an endpoint grants that answers through these defenses; everything where there are none."""
+    return functools.reduce(lambda left, defense: left & defense.leaves, outputs, Access.WEIGHTS)

@@ -14,7 +14,7 @@ import numpy as np
 from privsec.core import axis
 from privsec.core.access import Access
 from privsec.core.data import Array, Examples
-from privsec.core.defense import OutputDefense
+from privsec.core.defense import OutputDefense, granted_behind
 from privsec.core.errors import AccessError
 from privsec.core.recipe import Model, Params
 from privsec.core.signals import SCALARS, SIGNALS
@@ -68,12 +68,11 @@ class Target:
         outputs = tuple(outputs)
         if secret is None and any(defense.draws for defense in outputs):
             raise ValueError("these output defenses draw noise from a secret key: give `secret`, a jax.random.key")
-        grants = functools.reduce(lambda left, defense: left & defense.leaves, outputs, Access.WEIGHTS)
         if secret is None:
             one = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))[0]
             leaf = jax.tree.leaves(params)[0]
             secret = jax.random.split(jax.random.key(0), jnp.shape(leaf)[: leaf.ndim - one.ndim])
-        return cls(model, params, secret, outputs, grants)
+        return cls(model, params, secret, outputs, granted_behind(outputs))
 
     @property
     def size(self) -> int | None:

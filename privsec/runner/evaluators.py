@@ -8,10 +8,9 @@ import jax
 import numpy as np
 
 from privsec.core import keys
-from privsec.core.recipe import Model, Params, Recipe
-from privsec.core.target import Target
+from privsec.core.recipe import Params, Recipe
 from privsec.runner.world import World
-from privsec.training import loop, many
+from privsec.training import loop
 from privsec.training.gradients import AdversarialGradient
 
 RADIUS = 0.1
@@ -36,8 +35,3 @@ def train(world: World) -> list[Params]:
         )
         for i, recipe in enumerate(recipes(world))
     ]
-
-
-def as_target(model: Model, params: list[Params]) -> Target:
-    """The evaluators as a stack of Targets."""
-    return Target.of(model, many.stack(params), jax.random.split(jax.random.key(0), len(params)))

@@ -122,7 +122,6 @@ class _Run:
         """All models of one bank, trained where they were not yet; every leaf has a leading [M]."""
         bank = next(bank for bank in self.plan.banks if bank.digest == digest)
         world, count = self._world(bank.seed), self.experiment.population.models
-        name = ", ".join(d.name for d in bank.defenses) or "no defense"  # type: ignore[attr-defined]
 
         def train(missing: list[int]) -> Iterable[tuple[int, Params]]:
             trained = many.train_many(
@@ -134,7 +133,7 @@ class _Run:
                 models=missing,
                 holdout=world.holdout,
             )
-            what = f"training ({name}, seed {bank.seed})"
+            what = f"training ({bank.title}, seed {bank.seed})"
             for m, one in self.narrator.follow(what, trained, count, count - len(missing)):
                 yield m, one.params
 
@@ -159,7 +158,8 @@ class _Run:
             made = evaluators.train(world)
             return ((i, made[i]) for i in missing)
 
-        return evaluators.as_target(world.model, self._kept(bank, ["evaluator-0", "evaluator-1"], train))
+        models = self._kept(bank, ["evaluator-0", "evaluator-1"], train)
+        return Target.of(world.model, many.stack(models)).record(world.candidates)
 
     def _kept(
         self, bank: Bank, names: list[str], train: Callable[[list[int]], Iterable[tuple[int, Params]]]

@@ -34,10 +34,9 @@ def forecast(plan: Plan, out: Path) -> Iterator[str]:
     flops = flops_per_record(model)
     for bank in plan.banks:
         finished = min(kept_models(out, bank), models)
-        name = " + ".join(d.name for d in bank.defenses) or "no defense"  # type: ignore[attr-defined]
         claim = f", epsilon {bank.claim.epsilon:.2f} at delta {bank.claim.delta:g}" if bank.claim else ""
         yield (
-            f"train     seed {bank.seed}: {models} models, {name}{claim}; {bank.recipe.steps} steps of "
+            f"train     seed {bank.seed}: {models} models, {bank.title}{claim}; {bank.recipe.steps} steps of "
             f"{bank.recipe.batch_size}" + (f" ({finished} models are there already)" if finished else "")
         )
         work += (models - finished) * bank.recipe.steps * bank.recipe.batch_size * flops * TRAINING_PASSES

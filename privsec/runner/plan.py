@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from privsec import __version__
 from privsec.core.access import Access
 from privsec.core.attack import Attack
-from privsec.core.defense import Defense, OutputDefense, TrainingDefense
+from privsec.core.defense import OutputDefense, TrainingDefense, granted_behind
 from privsec.core.recipe import Recipe
 from privsec.defenses.training.dp_sgd import DPSGD
 from privsec.runner.config import Experiment, load
@@ -39,6 +39,11 @@ class Bank:
         e = self.experiment
         specs = (e.data, e.net, e.training, *self.defenses)
         return _digest(__version__, self.fingerprint, self.seed, e.population.size, *(spec.digest for spec in specs))
+
+    @property
+    def title(self) -> str:
+        """What the models are trained under, for a person."""
+        return " + ".join(d.name for d in self.defenses) or "no defense"  # type: ignore[attr-defined]
 
     @functools.cached_property
     def recipe(self) -> Recipe:
@@ -135,14 +140,6 @@ def plan(source: str | Path | dict[str, Any] | Experiment) -> Plan:
     return Plan(experiment, tuple(banks.values()), tuple(cells))
 
 
-def served(outputs: tuple[Defense, ...]) -> Access:
-    """What the endpoint grants behind these output defenses."""
-    grants = Access.WEIGHTS
-    for defense in outputs:
-        grants &= defense.leaves  # type: ignore[attr-defined]
-    return grants
-
-
 def family_of(cell: Cell) -> str:
     """The family whose measures fill the cell."""
     return cell.attack.family if cell.attack else "utility"
@@ -157,7 +154,7 @@ def _obstacle(experiment: Experiment, outputs: tuple[OutputDefense, ...], attack
     """Why this attack cannot meet these output defenses in this threat model; empty when it can."""
     if attack.needs not in experiment.granted:
         return f"needs {attack.needs.title}; the experiment grants {experiment.access}"
-    if not holds_model(attack) and attack.needs not in (left := served(outputs)):
+    if not holds_model(attack) and attack.needs not in (left := granted_behind(outputs)):
         behind = " and ".join(d.name for d in outputs if attack.needs not in d.leaves)  # type: ignore[attr-defined]
         return f"needs {attack.needs.title}; {behind} leaves {left.title}"
     if "references" in attack.requires and experiment.population.models < FEWEST_MODELS:
