@@ -26,6 +26,10 @@ class NotApplicable(PrivsecError):
     """A cell cannot be computed, for a reason that belongs in the table rather than in a traceback."""
 
 
+class QueryBudgetExceeded(NotApplicable):
+    """The next question would exceed the number of queries that a Target allows."""
+
+
 def did_you_mean(given: object, allowed: Iterable[str]) -> str:
     """Returns `" Did you mean 'gamma'?"` for a near miss, else the empty string.
 

@@ -14,6 +14,8 @@ import jax
 import numpy as np
 import optax
 
+from privsec.core.meter import Meter
+
 Params = Any
 """A pytree of parameters."""
 Rates = Mapping[str, jax.Array | float]
@@ -52,6 +54,9 @@ class Model:
             pre-activation, so that differentiating by a zero delta gives the layer's backpropagated signal. None for
             a model that does not expose its layers.
         layers: the tapped layers; they must cover every parameter exactly once.
+        meter: for a model that answers outside of JAX (a NumPy function, another library, an endpoint): what counts its
+            queries. Such a model is neither compiled nor differentiated, and its `params` say only which model of a
+            stack is asked. None for a model written in JAX.
     """
 
     init: Callable[[jax.Array], Params]
@@ -62,6 +67,7 @@ class Model:
         None
     )
     layers: tuple[Layer, ...] = ()
+    meter: Meter | None = None
 
 
 class Batch(NamedTuple):

@@ -46,6 +46,15 @@ def margin(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Ar
     return of_label - jax.nn.logsumexp(others, axis=-1)
 
 
+def score_gap(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Array, " B"]:
+    """z_y - max_{c != y} z_c: how far the label's logit is above the best of the others (below, where negative).
+
+    References: Bertran et al. 2023, arXiv 2307.03694, section 3.
+    """
+    others = jnp.where(jax.nn.one_hot(y, log_scores.shape[-1], dtype=bool), -jnp.inf, log_scores)
+    return jnp.take_along_axis(log_scores, y[:, None], axis=-1)[:, 0] - jnp.max(others, axis=-1)
+
+
 def entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Array, " B"]:
     """-sum_c p_c log p_c in nats; it does not look at the label."""
     del y
@@ -77,6 +86,7 @@ SIGNALS: dict[str, Signal] = {
     "correct": Signal(Access.LABELS, correct),
     "log_confidence": Signal(Access.SCORES, log_confidence),
     "margin": Signal(Access.SCORES, margin),
+    "score_gap": Signal(Access.SCORES, score_gap),
     "entropy": Signal(Access.SCORES, entropy),
     "modified_entropy": Signal(Access.SCORES, modified_entropy),
     "top_scores": Signal(Access.SCORES, top_scores),

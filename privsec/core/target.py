@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,8 @@ from privsec.core.defense import OutputDefense, granted_behind
 from privsec.core.errors import AccessError
 from privsec.core.recipe import Model, Params
 from privsec.core.signals import SCALARS, SIGNALS
+
+Result = TypeVar("Result")
 
 CHUNK = 4096
 """Records of one forward pass while answers are recorded; bounds the memory, never changes a number."""
@@ -37,6 +39,7 @@ class Target:
         grants: what an attacker may ask (static).
         _params: the model's parameters; every leaf has a leading [T] when stacked.
         _secret: the endpoint's own key, scalar or [T], for noise that repeating a query cannot average away.
+        _checkpoints: what `_params` was at earlier moments of the training, first to last; () where nobody kept it.
     """
 
     model: Model
@@ -44,16 +47,25 @@ class Target:
     _secret: jax.Array
     outputs: tuple[OutputDefense, ...] = ()
     grants: Access = Access.WEIGHTS
+    _checkpoints: tuple[Params, ...] = ()
     _recorded: tuple[tuple[Examples, dict[str, np.ndarray]], ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
     def of(
-        cls, model: Model, params: Params, secret: jax.Array | None = None, outputs: Iterable[OutputDefense] = ()
+        cls,
+        model: Model,
+        params: Params,
+        secret: jax.Array | None = None,
+        outputs: Iterable[OutputDefense] = (),
+        *,
+        checkpoints: Iterable[Params] = (),
+        grants: Access | None = None,
     ) -> Target:
         """The Target of trained `params` served behind `outputs`.
 
-        Without output defenses everything up to the weights is granted; with them, what they leave. An attacker who has
-        the weights attacks the Target without `outputs`.
+        Without output defenses everything up to the weights is granted (LOGITS for a model outside of JAX), and UPDATES
+        where there are checkpoints; with them, what they leave. An attacker who has the weights attacks the Target
+        without `outputs`.
 
         Args:
             model: the architecture's functions.
@@ -61,18 +73,23 @@ class Target:
             secret: key of the endpoint's noise, scalar or [T] for a stack; may be left out where no output defense
                 draws any.
             outputs: defenses of the endpoint, left to right.
+            checkpoints: earlier `params`, first to last.
+            grants: the most that may be asked, where that is less.
 
         Raises:
             ValueError: an output defense draws noise, and there is no secret to draw it from.
         """
-        outputs = tuple(outputs)
+        outputs, checkpoints = tuple(outputs), tuple(checkpoints)
         if secret is None and any(defense.draws for defense in outputs):
             raise ValueError("these output defenses draw noise from a secret key: give `secret`, a jax.random.key")
         if secret is None:
             one = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))[0]
             leaf = jax.tree.leaves(params)[0]
             secret = jax.random.split(jax.random.key(0), jnp.shape(leaf)[: leaf.ndim - one.ndim])
-        return cls(model, params, secret, outputs, granted_behind(outputs))
+        granted = granted_behind(outputs) & (Access.LOGITS if model.meter else Access.WEIGHTS)
+        if checkpoints and not outputs:
+            granted |= Access.UPDATES
+        return cls(model, params, secret, outputs, granted if grants is None else granted & grants, checkpoints)
 
     @property
     def size(self) -> int | None:
@@ -89,12 +106,14 @@ class Target:
         if self.size is None:
             raise TypeError("this Target is one model, not a stack: it cannot be indexed")
         rows = np.arange(self.size)[which]  # JAX would clamp an index out of range, and iterating would not end
-        params, secret = jax.tree.map(lambda leaf: leaf[rows], (self._params, self._secret))
+        params, secret, checkpoints = jax.tree.map(
+            lambda leaf: leaf[rows], (self._params, self._secret, self._checkpoints)
+        )
         kept = np.atleast_1d(rows)
         recorded = tuple(
             (examples, {name: answers[kept] for name, answers in known.items()}) for examples, known in self._recorded
         )
-        return replace(self, _params=params, _secret=secret, _recorded=recorded)
+        return replace(self, _params=params, _secret=secret, _checkpoints=checkpoints, _recorded=recorded)
 
     def restrict(self, access: Access) -> Target:
         """The same Target granting no more than `access`.
@@ -112,6 +131,16 @@ class Target:
     def is_bank_of(self, other: Target) -> bool:
         """Whether both are the very same models, whatever stands before them."""
         return self._params is other._params
+
+    @property
+    def traceable(self) -> bool:
+        """Whether answers can be compiled and differentiated: the model is written in JAX."""
+        return self.model.meter is None
+
+    @property
+    def spent(self) -> int | None:
+        """Records asked about so far, by everyone; None for a model in JAX, whose queries cost nothing but time."""
+        return self.model.meter.spent if self.model.meter else None
 
     # What an attacker may ask, from the weakest access to the strongest. x is [B, ...]; a stack answers [T, B, ...].
 
@@ -135,13 +164,19 @@ class Target:
     def logits(self, x: Array) -> jax.Array:
         """Logits [B, C] of the bare model. Needs LOGITS; differentiable only with GRADIENTS."""
         self._demand(Access.LOGITS, "logits")
-        return self._guard_gradient(self._apply(jnp.asarray(x)))
+        return self._guard_gradient(self._of_each(lambda params, _: self.model.apply(params, jnp.asarray(x))))
 
     @property
     def params(self) -> Params:
         """The parameters. Needs WEIGHTS."""
         self._demand(Access.WEIGHTS, "weights")
         return self._params
+
+    @property
+    def checkpoints(self) -> tuple[Target, ...]:
+        """The same models at earlier moments of their training, first to last, as Targets. Needs UPDATES."""
+        self._demand(Access.UPDATES, "checkpoints")
+        return tuple(replace(self, _params=params, _checkpoints=(), _recorded=()) for params in self._checkpoints)
 
     def observe(self, examples: Examples, signal: str) -> np.ndarray:
         """The named signal of the answers to `examples`, float32 [T, N] (T = 1 for one model); see `core/signals.py`.
@@ -168,7 +203,8 @@ class Target:
         return replace(self, _recorded=(*self._recorded, (examples, answers)))
 
     def _signals(self, examples: Examples, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-        same = replace(self, grants=Access.WEIGHTS, _recorded=())  # one compilation, whatever was granted
+        # One compilation, whatever was granted.
+        same = replace(self, grants=Access.WEIGHTS, _checkpoints=(), _recorded=())
         stack = same if self.size is not None else jax.tree.map(lambda leaf: leaf[None], same)
         chunk = min(CHUNK, examples.size)
         starts = range(0, examples.size, chunk)
@@ -176,18 +212,16 @@ class Target:
         def of_model(m: int) -> dict[str, np.ndarray]:
             one, parts = stack[m], []
             for start in starts:
-                # One shape, also for the last chunk.
-                rows = np.minimum(np.arange(start, start + chunk), examples.size - 1)
+                rows = np.arange(start, start + chunk)
+                if self.traceable:
+                    rows = np.minimum(rows, examples.size - 1)  # one shape, also for the last chunk
+                else:
+                    rows = rows[rows < examples.size]  # each record is asked about once
                 parts.append(jax.device_get(_signals_of_chunk(one, names, examples.x[rows], examples.y[rows])))
             return {name: np.concatenate([part[name] for part in parts])[: examples.size] for name in names}
 
         answers = dict(axis.over_models(of_model, range(stack.size or 0)))
         return {name: np.stack([answers[m][name] for m in sorted(answers)]) for name in names}
-
-    def _apply(self, x: jax.Array) -> jax.Array:
-        if self.size is None:
-            return self.model.apply(self._params, x)
-        return jax.vmap(self.model.apply, in_axes=(0, None))(self._params, x)
 
     def _answer(self, x: jax.Array) -> jax.Array:
         def one(params: Params, secret: jax.Array) -> jax.Array:
@@ -196,7 +230,15 @@ class Target:
                 log_scores = defense.on_outputs(log_scores, x, jax.random.fold_in(secret, position))
             return log_scores
 
-        return one(self._params, self._secret) if self.size is None else jax.vmap(one)(self._params, self._secret)
+        return self._of_each(one)
+
+    def _of_each(self, one: Callable[[Params, jax.Array], jax.Array]) -> jax.Array:
+        """`one` of the model's parameters and secret; for a stack, of each model's, with a leading [T]."""
+        if self.size is None:
+            return one(self._params, self._secret)
+        if self.traceable:
+            return jax.vmap(one)(self._params, self._secret)
+        return jnp.stack([one(model._params, model._secret) for model in (self[t] for t in range(self.size))])
 
     def _demand(self, access: Access, what: str) -> None:
         if access not in self.grants:
@@ -224,7 +266,27 @@ def _refuse_gradient(primals, tangents):
     )
 
 
-@functools.partial(jax.jit, static_argnums=1)
+def compiled(function: Callable[..., Result], *, static: tuple[str, ...] = ()) -> Callable[..., Result]:
+    """`function`, whose first argument is a Target, jitted; run as it stands where the Target answers outside of JAX.
+
+    Args:
+        function: pure; loops by `jax.lax`, which run in Python where nothing is jitted.
+        static: names of hashable arguments that the program is specialized to.
+    """
+    jitted = jax.jit(function, static_argnames=static)
+
+    @functools.wraps(function)
+    def call(target: Target, *args: Any, **kwargs: Any) -> Result:
+        if target.traceable:
+            return jitted(target, *args, **kwargs)
+        with jax.disable_jit():
+            return function(target, *args, **kwargs)
+
+    call.jitted = jitted  # type: ignore[attr-defined]
+    return call
+
+
+@functools.partial(compiled, static=("names",))
 def _signals_of_chunk(target: Target, names: tuple[str, ...], x: jax.Array, y: jax.Array) -> dict[str, jax.Array]:
     log_scores = target._answer(x)
     return {name: SIGNALS[name].compute(log_scores, y) for name in names}
@@ -232,6 +294,9 @@ def _signals_of_chunk(target: Target, names: tuple[str, ...], x: jax.Array, y: j
 
 jax.tree_util.register_pytree_node(
     Target,
-    lambda target: ((target._params, target._secret), (target.model, target.outputs, target.grants)),
-    lambda aux, leaves: Target(aux[0], leaves[0], leaves[1], aux[1], aux[2]),
+    lambda target: (
+        (target._params, target._secret, target._checkpoints),
+        (target.model, target.outputs, target.grants),
+    ),
+    lambda aux, leaves: Target(aux[0], leaves[0], leaves[1], aux[1], aux[2], leaves[2]),
 )

@@ -324,7 +324,7 @@ def test_recorded_answers_are_behind_the_same_access(many, examples):
 
 
 def test_access_does_not_compile_again(many, examples):
-    compiled = target_module._signals_of_chunk
+    compiled = target_module._signals_of_chunk.jitted
     many.observe(examples, "entropy")
     before = compiled._cache_size()
     many.restrict(Access.SCORES).observe(examples, "entropy")

@@ -12,7 +12,8 @@ def log_softmax(z):
 
 def signals(logits, y):
     """Every signal of `core/signals.py` by its definition, from logits [B, C] and labels [B]."""
-    found = {name: [] for name in ("correct", "log_confidence", "margin", "entropy", "modified_entropy", "top_scores")}
+    names = ("correct", "log_confidence", "margin", "score_gap", "entropy", "modified_entropy", "top_scores")
+    found = {name: [] for name in names}
     for z, label in zip(np.asarray(logits, np.float64), y, strict=True):
         log_p = log_softmax(z)
         p = np.exp(log_p)
@@ -21,6 +22,7 @@ def signals(logits, y):
         found["correct"].append(float(z.argmax() == label))
         found["log_confidence"].append(log_p[label])
         found["margin"].append(z[label] - log_of_sum(z[others]))
+        found["score_gap"].append(z[label] - max(z[others]))
         found["entropy"].append(-sum(p * log_p))
         found["modified_entropy"].append(
             -np.exp(log_rest[label]) * log_p[label] - sum(p[c] * log_rest[c] for c in others)

@@ -24,7 +24,7 @@ from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.data import Array
 from privsec.core.errors import NotApplicable
 from privsec.core.evidence import MembershipScores
-from privsec.core.target import Target
+from privsec.core.target import Target, compiled
 
 BLOCK = 25
 """Directions asked about in one forward pass; bounds the memory."""
@@ -103,7 +103,7 @@ def plan_of(queries: int, directions: int, features: int) -> Plan:
         blocks.append(count)
 
 
-@functools.partial(jax.jit, static_argnames="plan")
+@functools.partial(compiled, static=("plan",))
 def distances(
     target: Target,
     x: Float[jax.Array, " R *features"],
