@@ -22,6 +22,9 @@ RELATIVE_GRID = 5e-6
 HOPELESS = 1e4
 """An RDP epsilon beyond this is not made tighter: it is no guarantee either way."""
 
+HIGHEST = 600.0
+"""The privacy curve is not read beyond this epsilon, whose exponential would overflow: a bound from less is looser."""
+
 
 def epsilon(event: DPEvent, delta: float, *, accountant: Literal["pld", "rdp"] = "pld", grid: float = GRID) -> float:
     """An upper bound on the epsilon that the training `event` spends at `delta`, adding or removing one record.
@@ -86,6 +89,28 @@ def tpr_bound(epsilon: ArrayLike, delta: ArrayLike, fpr: ArrayLike) -> np.ndarra
     return np.where(np.isinf(epsilon), 1.0, np.clip(ceiling, fpr, 1.0))
 
 
+def advantage_bound(epsilon: ArrayLike, delta: ArrayLike) -> np.ndarray:
+    """The largest TPR - FPR that any membership attack can reach, at any threshold, against (epsilon, delta)-DP.
+
+    (e^epsilon - 1 + 2 delta) / (e^epsilon + 1), where the two lines of `tpr_bound` meet.
+
+    Args:
+        epsilon: >= 0, `inf` allowed; broadcasts against `delta`.
+        delta: in [0, 1].
+
+    Returns:
+        Advantages in [0, 1], float64, of the broadcast shape.
+
+    >>> float(advantage_bound(0.0, 0.0)), round(float(advantage_bound(1.0, 1e-5)), 4)
+    (0.0, 0.4621)
+
+    References: Kairouz et al. 2015, arXiv 1311.0776; Humphries et al. 2020, arXiv 2010.12112.
+    """
+    epsilon, delta = np.asarray(epsilon, np.float64), np.asarray(delta, np.float64)
+    strength = np.tanh(epsilon / 2)
+    return strength + delta * (1 - strength)
+
+
 def trade_off_bound(event: DPEvent, fpr: ArrayLike, *, grid: float = GRID) -> np.ndarray:
     """The largest TPR that any membership attack can reach at `fpr` against the training `event` itself.
 
@@ -104,14 +129,53 @@ def trade_off_bound(event: DPEvent, fpr: ArrayLike, *, grid: float = GRID) -> np
     References: Dong et al. 2019, arXiv 1905.02383.
     """
     fpr = np.asarray(fpr, np.float64)
-    largest = epsilon(event, 1e-9, grid=grid)
-    if largest > HOPELESS:
-        return np.ones_like(fpr)
-    if event.sampling_rate * event.steps == 0:
-        return fpr
-    epsilons = np.linspace(0.0, largest, 1024)
-    deltas = np.minimum(_privacy_loss(event, grid).get_delta(epsilons), 1.0)
+    epsilons, deltas = _privacy_curve(event, grid)
     return tpr_bound(epsilons, deltas, fpr[..., None]).min(axis=-1)
+
+
+def trade_off_advantage(event: DPEvent, *, grid: float = GRID) -> float:
+    """The largest TPR - FPR that any membership attack can reach, at any threshold, against the training `event`.
+
+    It is delta(0), the total variation between the outputs with and without the record; never more than what
+    `advantage_bound` makes of a single (epsilon, delta) of the same training.
+
+    Args:
+        event: the training.
+        grid: as in `epsilon`.
+
+    References: Dong et al. 2019, arXiv 1905.02383.
+    """
+    return float(_privacy_curve(event, grid)[1][0])
+
+
+def renyi_divergences(event: DPEvent) -> tuple[np.ndarray, np.ndarray]:
+    """The Rényi orders (> 1) that are looked at, and the divergence in nats that the training `event` keeps at each.
+
+    Infinite where there is no noise, or where the accountant's series does not converge.
+
+    Raises:
+        ConfigError: as `epsilon`.
+
+    References: Mironov et al. 2019, arXiv 1908.10530.
+    """
+    from dp_accounting import rdp
+
+    _check(event)
+    if event.sampling_rate * event.steps > 0 and event.noise_multiplier > 0:
+        composed = _renyi(event)
+        return np.asarray(composed.orders, np.float64), np.asarray(composed.rdp, np.float64)
+    orders = np.asarray(rdp.RdpAccountant().orders, np.float64)
+    return orders, np.full_like(orders, math.inf if event.sampling_rate * event.steps > 0 else 0.0)
+
+
+@functools.lru_cache(maxsize=16)
+def _privacy_curve(event: DPEvent, grid: float) -> tuple[np.ndarray, np.ndarray]:
+    """Epsilons from 0 upward and the delta of each; (0, 0) where nothing is spent, (0, 1) where nothing is kept."""
+    largest = epsilon(event, 1e-9, grid=grid)
+    if largest > HOPELESS or event.sampling_rate * event.steps == 0:
+        return np.zeros(1), np.array([float(largest > 0)])
+    epsilons = np.linspace(0.0, min(largest, HIGHEST), 1024)
+    return epsilons, np.minimum(_privacy_loss(event, grid).get_delta(epsilons), 1.0)
 
 
 def _check(event: DPEvent) -> None:

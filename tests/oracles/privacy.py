@@ -31,3 +31,10 @@ def subsampled_delta(epsilon, sigma, rate):
 def epsilon_at(delta, curve, largest=200.0):
     """The epsilon at which the decreasing `curve` meets delta."""
     return brentq(lambda epsilon: curve(epsilon) - delta, 0.0, largest, xtol=1e-10)
+
+
+def sampled_renyi(order, sigma, rate):
+    """Rényi divergence of a Gaussian mechanism on a Poisson sample from the one without the record: the larger one."""
+    t = np.linspace(-20 * sigma, 20 * sigma + order, 400_001)
+    ratio = np.log1p(rate * np.expm1((t - 0.5) / sigma**2))
+    return np.log(np.trapezoid(np.exp(norm.logpdf(t, 0, sigma) + order * ratio), t)) / (order - 1)

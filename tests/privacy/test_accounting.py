@@ -9,8 +9,15 @@ from scipy.stats import norm
 
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import DPEvent
-from privsec.privacy.accounting import epsilon, tpr_bound, trade_off_bound
-from tests.oracles.privacy import epsilon_at, gaussian_delta, subsampled_delta
+from privsec.privacy.accounting import (
+    advantage_bound,
+    epsilon,
+    renyi_divergences,
+    tpr_bound,
+    trade_off_advantage,
+    trade_off_bound,
+)
+from tests.oracles.privacy import epsilon_at, gaussian_delta, sampled_renyi, subsampled_delta
 
 STANDARD = DPEvent(sampling_rate=0.01, noise_multiplier=1.0, steps=1000)
 FPR = np.array([0.0, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 1.0])
@@ -109,8 +116,54 @@ def test_trade_off_at_its_ends():
     assert trade_off_bound(STANDARD, np.full((2, 3), 0.1), grid=1e-3).shape == (2, 3)
 
 
+def test_trade_off_of_hardly_any_noise_does_not_overflow():
+    bound = trade_off_bound(DPEvent(1.0, 0.01, 1), FPR)
+    assert (bound <= 1).all() and (bound > 1 - 1e-6).all()
+
+
+@given(st.floats(0, 30), st.floats(0, 1))
+def test_advantage_is_the_largest_distance_of_the_region_from_chance(eps, delta):
+    fpr = np.linspace(0, 1, 1001)
+    largest = (tpr_bound(eps, delta, fpr) - fpr).max()
+    assert largest - 1e-9 <= advantage_bound(eps, delta) <= largest + 1e-3
+
+
+def test_advantage_at_its_ends():
+    assert advantage_bound(0.0, 0.3) == 0.3
+    np.testing.assert_array_equal(advantage_bound([math.inf, 0.0], 0.0), [1.0, 0.0])
+
+
+def test_advantage_against_a_gaussian_is_its_total_variation():
+    assert trade_off_advantage(DPEvent(1.0, 1.0, 1)) == pytest.approx(2 * norm.cdf(0.5) - 1, abs=1e-6)
+
+
+def test_advantage_against_a_training_is_within_every_single_statement_about_it():
+    found = trade_off_advantage(STANDARD, grid=1e-3)
+    fpr = np.linspace(0, 1, 201)
+    assert (trade_off_bound(STANDARD, fpr, grid=1e-3) - fpr).max() == pytest.approx(found, abs=1e-3)
+    for delta in (1e-2, 1e-5):
+        assert found <= advantage_bound(epsilon(STANDARD, delta, grid=1e-3), delta)
+    assert trade_off_advantage(DPEvent(0.1, 0.0, 1)) == 1
+    assert trade_off_advantage(DPEvent(0.1, 1.0, 0)) == 0
+
+
+@pytest.mark.parametrize(("rate", "sigma", "steps"), [(1.0, 2.0, 3), (0.1, 2.0, 1), (0.01, 1.0, 7)])
+def test_renyi_divergences_are_those_of_the_definition_or_above(rate, sigma, steps):
+    orders, divergences = renyi_divergences(DPEvent(rate, sigma, steps))
+    for order in (1.5, 2.0, 3.3, 8.0):
+        exact = steps * sampled_renyi(order, sigma, rate)
+        found = divergences[np.argmin(np.abs(orders - order))]
+        assert exact - 1e-9 <= found <= exact * (1 + 1e-6 if order.is_integer() or rate == 1 else 1.5)
+
+
+def test_renyi_divergences_without_noise_or_steps():
+    assert np.isinf(renyi_divergences(DPEvent(0.1, 0.0, 1))[1]).all()
+    assert (renyi_divergences(DPEvent(0.1, 0.0, 0))[1] == 0).all()
+
+
 def test_dp_accounting_is_imported_when_needed_only():
     import subprocess
 
-    code = "import privsec.privacy.calibrate, sys; assert not {'dp_accounting', 'scipy.optimize'} & set(sys.modules)"
+    imports = "import sys, privsec.privacy.account, privsec.privacy.ledger"
+    code = f"{imports}; assert not {{'dp_accounting', 'scipy.optimize'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
