@@ -24,5 +24,14 @@ class Access(enum.Flag):
 
     @property
     def title(self) -> str:
-        """The level's name as configs and tables write it, e.g. `"scores"`."""
-        return (self.name or "+".join(member.name or "" for member in self)).lower()
+        """The level's name as configs and tables write it.
+
+        >>> Access.SCORES.title, (Access.SCORES | Access.UPDATES).title
+        ('scores', 'scores+updates')
+        """
+        chain = [level for level in (*_CHAIN, Access.UPDATES) if level in self]
+        strongest = [level for level in chain if not any(level in other and level != other for other in chain)]
+        return "+".join(str(level.name).lower() for level in strongest) or "none"
+
+
+_CHAIN = (Access.LABELS, Access.SCORES, Access.LOGITS, Access.GRADIENTS, Access.WEIGHTS)

@@ -125,6 +125,7 @@ class Recipe:
         rates: numbers by name, passed to the compiled program as arguments.
         patience: epochs without a better holdout loss after which training stops and the best parameters are kept; None
             keeps the last parameters.
+        checkpoints: at how many earlier moments, evenly spaced, the parameters are kept beside the last ones.
         dp_event: what the training costs in privacy, None where there is no guarantee.
     """
 
@@ -138,6 +139,7 @@ class Recipe:
     transforms: tuple[BatchTransform, ...] = ()
     rates: Mapping[str, float] = field(default_factory=dict)
     patience: int | None = None
+    checkpoints: int = 0
     dp_event: DPEvent | None = None
 
     @property

@@ -12,10 +12,11 @@ from privsec.core import target as target_module
 from privsec.core.access import Access
 from privsec.core.data import Examples
 from privsec.core.defense import OutputDefense
-from privsec.core.errors import AccessError
+from privsec.core.errors import AccessError, QueryBudgetExceeded
+from privsec.core.meter import Meter
 from privsec.core.recipe import Model
 from privsec.core.signals import SCALARS, SIGNALS
-from privsec.core.target import Target
+from privsec.core.target import Target, compiled
 from tests.oracles import training as oracle
 
 FEATURES, CLASSES, MODELS = 3, 4, 5
@@ -330,3 +331,87 @@ def test_access_does_not_compile_again(many, examples):
     many.restrict(Access.SCORES).observe(examples, "entropy")
     many[0].observe(examples, "entropy")
     assert compiled._cache_size() == before
+
+
+# Models outside of JAX
+
+
+def outside(models: int | None = None, budget: int | None = None, **options) -> Target:
+    """The same models in NumPy: `params` says only which one is asked."""
+    weights, meter = parameters(MODELS), Meter(budget)
+
+    def apply(which, x):
+        x, one = np.asarray(x), int(which)
+        meter.charge(len(x))
+        return jnp.asarray(x @ np.asarray(weights["kernel"][one]) + np.asarray(weights["bias"][one]))
+
+    model = Model(lambda key: jnp.zeros((), jnp.int32), apply, CLASSES, (FEATURES,), meter=meter)
+    return Target.of(model, jnp.int32(0) if models is None else jnp.arange(models), **options)
+
+
+def test_a_model_outside_of_jax_answers_like_the_model_in_jax(many, examples):
+    for found, expected in ((outside(MODELS), many), (outside(), many[0])):
+        assert found.size == expected.size and not found.traceable and expected.traceable
+        for ask in ASKS:
+            np.testing.assert_allclose(getattr(found, ask)(examples.x), getattr(expected, ask)(examples.x), atol=1e-6)
+        np.testing.assert_allclose(found.observe(examples, "margin"), expected.observe(examples, "margin"), atol=1e-5)
+
+
+def test_a_model_outside_of_jax_grants_logits_at_most():
+    assert outside().grants is Access.LOGITS
+    assert outside(grants=Access.LABELS).grants is Access.LABELS
+    assert outside(grants=Access.WEIGHTS).grants is Access.LOGITS
+    assert outside(outputs=(OnlyLabels(),), grants=Access.SCORES).grants is Access.LABELS
+    with pytest.raises(AccessError, match="restricting to gradients"):
+        outside().restrict(Access.GRADIENTS)
+    assert Target.of(MODEL, parameters(), grants=Access.SCORES).grants is Access.SCORES
+
+
+def test_every_record_is_a_query_once(many, examples, monkeypatch):
+    monkeypatch.setattr(target_module, "CHUNK", 16)  # 21 records: the last chunk is not filled up
+    target = outside(MODELS)
+    assert target.spent == 0 and many.spent is None
+    recorded = target.record(examples)
+    assert target.spent == MODELS * 21
+    for name in SCALARS:
+        np.testing.assert_allclose(recorded.observe(examples, name), many.observe(examples, name), atol=1e-5)
+    recorded[1:3].observe(examples, "margin")
+    assert target.spent == MODELS * 21  # what is recorded costs nothing
+    target[2].labels(examples.x[:5])
+    assert target.spent == recorded.spent == MODELS * 21 + 5
+
+
+@pytest.mark.parametrize("which", [2, slice(1, 4), np.array([3, 0])], ids=str)
+def test_a_stack_outside_of_jax_is_indexed(many, examples, which):
+    np.testing.assert_allclose(
+        outside(MODELS)[which].log_scores(examples.x), many[which].log_scores(examples.x), atol=1e-6
+    )
+
+
+def test_defenses_and_secrets_stand_before_models_outside_of_jax(many, examples):
+    secrets = jax.random.split(jax.random.key(1), MODELS)
+    outputs = (Add(amount=1.0), Secret())
+    found = outside(MODELS, secret=secrets, outputs=outputs)
+    expected = Target.of(MODEL, many.params, secrets, outputs)
+    np.testing.assert_allclose(found.log_scores(examples.x), expected.log_scores(examples.x), atol=1e-5)
+
+
+def test_a_budget_ends_the_questions(examples):
+    target = outside(budget=50)
+    target.observe(examples, "margin")
+    target.restrict(Access.LABELS).labels(examples.x)
+    with pytest.raises(QueryBudgetExceeded, match="42 are spent"):
+        target.labels(examples.x)
+    assert target.spent == 42
+
+
+def test_compiled_runs_as_it_stands_outside_of_jax(many, examples):
+    def flips(target, x, steps):
+        """A program with a loop that asks the target."""
+        step = lambda _, x: x + 0.1 * jnp.sign(target.labels(x)[:, None] - 1.5)  # noqa: E731
+        return jax.lax.fori_loop(0, steps, step, x)
+
+    program = compiled(flips, static=("steps",))
+    x, target = jnp.asarray(examples.x), outside()
+    np.testing.assert_allclose(program(target, x, steps=3), program(many[0], x, steps=3), atol=1e-6)
+    assert target.spent == 3 * 21

@@ -140,7 +140,7 @@ def distances(
     def to_boundary(point: Float[jax.Array, "R D"]) -> Float[jax.Array, "R D"]:
         """The wrong end of the last bracket, between x and a wrong `point`."""
 
-        def halve(_: jax.Array, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def halve(_: jax.Array | int, bracket: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             right, left = bracket
             middle = 0.5 * (right + left)
             beyond = wrong(x + middle[:, None] * (point - x))
@@ -154,7 +154,7 @@ def distances(
     ) -> Float[jax.Array, "R D"]:
         """Unit vectors toward the wrong side: the mean of (phi - mean phi) u over random directions u."""
 
-        def ask(block: jax.Array, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        def ask(block: jax.Array | int, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             # All records share the directions: each estimate is as good, and drawing them would cost more than asking.
             u = jax.random.normal(jax.random.fold_in(key, block), (BLOCK, features))
             u = u / jnp.linalg.norm(u, axis=-1, keepdims=True)
@@ -174,7 +174,7 @@ def distances(
     ) -> tuple[Float[jax.Array, "R D"], Int[jax.Array, " R"]]:
         """A wrong point at `step` from `at`, halved where needed (else `at` itself), and the queries spent."""
 
-        def attempt(_: jax.Array, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        def attempt(_: jax.Array | int, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
             point, step, searching, spent = state
             trial = jnp.clip(at + step[:, None] * toward, low, high)
             landed = wrong(trial) & searching
