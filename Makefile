@@ -36,6 +36,7 @@ lint: $(VENV)/.installed-lint  ## Style, types, import contracts, spelling, gene
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/privsec schema --check configs/schema.json
+	$(BIN)/privsec schema --audit --check docs/audit.schema.json
 	$(BIN)/privsec catalog --check README.md
 
 format: $(VENV)/.installed-lint  ## Rewrite the code in the house style
@@ -44,6 +45,7 @@ format: $(VENV)/.installed-lint  ## Rewrite the code in the house style
 
 schema: $(VENV)/.installed-core  ## Write what is generated from the code: the schema and the README's tables
 	$(BIN)/privsec schema configs/schema.json
+	$(BIN)/privsec schema --audit docs/audit.schema.json
 	$(BIN)/privsec catalog --into README.md
 
 clean:  ## Remove the environment and every run

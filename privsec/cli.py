@@ -28,6 +28,7 @@ Sets = Annotated[
 ]
 Folder = Annotated[Path, typer.Argument(help="A run folder, as `privsec run` printed it.")]
 
+GATE_FAILED = 1
 SOME_FAILED = 3
 WRONG_USAGE = 2
 INTERRUPTED = 130
@@ -107,6 +108,124 @@ def compare(
 
 
 @app.command()
+def audit(
+    context: typer.Context,
+    members: Annotated[
+        str | None, typer.Option(help="What is known of the members: scores, answers or (with a model) records.")
+    ] = None,
+    non_members: Annotated[
+        str | None, typer.Option(help="The same of records the model was not trained on; or a `member` column says it.")
+    ] = None,
+    what: Annotated[
+        str | None, typer.Option(help="What bare numbers are: score, loss, confidence, logits or probabilities.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="FOLDER|FILE.py:NAME", help="The model: a saved one, or a Target in Python.")
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="The model's endpoint, which answers JSON.")] = None,
+    classes: Annotated[int | None, typer.Option(help="With --url: the number of classes.")] = None,
+    answers: Annotated[
+        str, typer.Option(help="With --url: what it answers: probabilities, log_probabilities, logits or labels.")
+    ] = "probabilities",
+    token_env: Annotated[
+        str | None, typer.Option(metavar="VARIABLE", help="With --url: where the bearer token stands.")
+    ] = None,
+    budget: Annotated[int | None, typer.Option(help="With --url: the most records that may be asked about.")] = None,
+    population: Annotated[
+        str | None, typer.Option(help="Records from the same source that nobody trained on and that are not audited.")
+    ] = None,
+    trainer: Annotated[
+        str | None,
+        typer.Option(metavar="FILE.py:NAME", help="A function (x, y, seed) that trains a model like the audited one."),
+    ] = None,
+    shadows: Annotated[int, typer.Option(help="With --trainer: how many reference models to train.")] = 16,
+    train: Annotated[
+        str | None, typer.Option(metavar="CONFIG", help="Instead of a model: train one with canaries in its data.")
+    ] = None,
+    defense: Annotated[str | None, typer.Option(help="With --train: which defense list of the config.")] = None,
+    canaries: Annotated[int, typer.Option(help="With --train: how many canaries are drawn for.")] = 1000,
+    kind: Annotated[
+        str, typer.Option(help="With --train: mislabeled, blank, out_of_distribution or gradient.")
+    ] = "mislabeled",
+    access: Annotated[str, typer.Option(help="With --train: black-box or white-box.")] = "black-box",
+    epsilon: Annotated[float | None, typer.Option(help="The epsilon that is claimed for the model.")] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="The delta of every epsilon; by default 1e-5, with --train the config's own.")
+    ] = None,
+    design: Annotated[
+        str, typer.Option(help="How members came about: records, fair_coins or independent_runs.")
+    ] = "records",
+    policy: Annotated[str | None, typer.Option(help="A YAML file of thresholds; exit 1 where one is broken.")] = None,
+    fail_if: Annotated[
+        list[str] | None, typer.Option(metavar="'epsilon_lower > 8'", help="Exit 1 where this holds; may be repeated.")
+    ] = None,
+    title: Annotated[str, typer.Option(help="Heads the page.")] = "",
+    seed: Annotated[int, typer.Option(help="Of everything that is drawn.")] = 0,
+    out: Annotated[Path, typer.Option(help="Where audit.json and audit.html go.")] = Path("audit"),
+) -> None:
+    """Scores a model you already have, or a training: what it leaks, with bounds that hold; audit.json, audit.html.
+
+    From score files (--members a.npy --non-members b.npy), from a model and records (--model, --url), or from one
+    training with canaries (--train). Exit status: 0 done, 1 a threshold was broken, 2 wrong usage or data.
+    """
+    from privsec.auditor.requested import requested
+    from privsec.report.audit_terminal import summary
+
+    result = requested(**{name: given for name, given in context.params.items() if name != "out"})
+    saved = result.save(out)
+    page = result.report(out / "audit.html")
+    console = Console()
+    console.print(summary(result.record))
+    console.print(f"record  {saved}", highlight=False, soft_wrap=True)
+    console.print(f"page    {page}", highlight=False, soft_wrap=True)
+    if not result.passed:
+        raise typer.Exit(GATE_FAILED)
+
+
+@app.command()
+def account(
+    context: typer.Context,
+    ledger: Annotated[
+        Path | None, typer.Argument(metavar="[LEDGER]", help="A ledger to read; or to enter this training into.")
+    ] = None,
+    records: Annotated[int | None, typer.Option(help="Number of training records.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Records a step sees, on average.")] = None,
+    sampling_rate: Annotated[float | None, typer.Option(help="Instead of records and batch size.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps; or give --epochs.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the records; or give --steps.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="Noise per clip norm: gives epsilon.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="A budget: gives the noise multiplier it takes.")] = None,
+    delta: Annotated[float | None, typer.Option(help="In (0, 1), well below 1 / records.")] = None,
+    title: Annotated[str, typer.Option(help="With a ledger: names the training.")] = "",
+    released: Annotated[str, typer.Option(help="With a ledger: what left the house, e.g. weights.")] = "",
+    data: Annotated[
+        Path | None, typer.Option(help="With a ledger: the file of the data set, by whose content it is known.")
+    ] = None,
+    budget: Annotated[float | None, typer.Option(help="With a new ledger: the epsilon that may be spent.")] = None,
+    force: Annotated[str, typer.Option(help="With a ledger: why the training is entered beyond the budget.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """What a training with DP-SGD guarantees, or what noise an epsilon takes; and the ledger of a data set.
+
+    `--records 60000 --batch-size 600 --epochs 20 --noise-multiplier 1 --delta 1e-5` gives epsilon; `--epsilon 3` in
+    place of the noise gives the noise. With LEDGER, --title, --released and --data the training is entered there.
+    """
+    from privsec.privacy.ledger import OverBudget
+    from privsec.privacy.requested import requested
+    from privsec.report.accounting import lines
+
+    try:
+        answer = requested(**{name: given for name, given in context.params.items() if name != "as_json"})
+    except OverBudget as error:
+        sys.stderr.write(f"{error}\n")
+        raise typer.Exit(GATE_FAILED) from None
+    if as_json:
+        typer.echo(answer.numbers.model_dump_json(indent=1))
+    else:
+        Console().print(lines(answer.rows, answer.warnings))
+
+
+@app.command()
 def catalog(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     into: Annotated[Path | None, typer.Option(help="Write the tables between the marks of a Markdown file.")] = None,
@@ -134,9 +253,13 @@ def catalog(
 def schema(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("configs/schema.json"),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if the file is out of date.")] = False,
+    of_audit: Annotated[bool, typer.Option("--audit", help="The schema of audit.json instead.")] = False,
 ) -> None:
-    """Writes the JSON schema of a config, which editors use to complete and check it."""
-    from privsec.runner.config import schema as make
+    """Writes the JSON schema of a config, which editors use to complete and check it, or that of `audit.json`."""
+    if of_audit:
+        from privsec.auditor.record import schema as make
+    else:
+        from privsec.runner.config import schema as make
 
     _generated(path, json.dumps(make(), indent=1) + "\n", check)
 

@@ -134,35 +134,41 @@ def _too_few(negatives: int, fpr: float | None) -> str:
     return f"not resolvable at this n: {negatives} non-members allow no false positive at {100 * fpr:g}%"
 
 
-def single(evidence: MembershipScores, member: Bool[np.ndarray, "_T _N"]) -> dict[str, Estimate]:
+def single(evidence: MembershipScores, member: Bool[np.ndarray, "_T _N"], alpha: float = 0.05) -> dict[str, Estimate]:
     """The measures of one fixed model, with intervals over its records; n counts records.
 
     - AUC: DeLong; under perfect separation Clopper-Pearson over as many trials as there are disjoint pairs.
     - TPR at an FPR, advantage: the threshold that truly has this FPR lies between two order statistics of the
-      non-members with probability 97.5%; the ends are Clopper-Pearson's 97.5% there. So they cover the doubt about the
-      threshold as well as that about the rate, however the scores are distributed.
+      non-members with probability 1 - alpha / 2; the ends are Clopper-Pearson's at 1 - alpha / 2 there. So they cover
+      the doubt about the threshold as well as that about the rate, however the scores are distributed.
     - Balanced accuracy: Newcombe's, the thresholds taken as given.
 
     Args:
         evidence: of one target (T = 1).
         member: who was in its training set.
+        alpha: each interval misses with at most this probability, half of it on either side. Over k attacks, intervals
+            at alpha / k hold for all of them at once (Bonferroni).
 
     Raises:
+        ValueError: alpha is not between 0 and 1.
         DataError: more than one model, or no members or no non-members.
     """
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha is the chance that an interval misses, in (0, 1); got {alpha}")
     curves = _curves(evidence.scores, member)
     if len(curves) != 1:
         raise DataError(f"`single` measures one model, not {len(curves)}: use `measure` and `estimates` for several")
     curve, n = curves[0], len(curves[0].ranked)
     tpr, fpr = curve.cross_fitted()
-    difference = share_difference(tpr * curve.positives, curve.positives, fpr * curve.negatives, curve.negatives)
-    at_1 = _tpr_range(curve, 0.01)
+    found, accused = tpr * curve.positives, fpr * curve.negatives
+    difference = share_difference(found, curve.positives, accused, curve.negatives, 1 - alpha)
+    at_1 = _tpr_range(curve, 0.01, alpha)
     ranges = {
         "advantage": (_advantage(at_1[0], curve.negatives), _advantage(at_1[1], curve.negatives)),
-        "auc": _auc_range(np.asarray(evidence.scores)[0], np.asarray(member, bool)[0]),
+        "auc": _auc_range(np.asarray(evidence.scores)[0], np.asarray(member, bool)[0], alpha),
         "balanced_accuracy": (float(1 + difference[0]) / 2, float(1 + difference[1]) / 2),
         "tpr_at_1pct_fpr": at_1,
-        "tpr_at_0.1pct_fpr": _tpr_range(curve, 0.001),
+        "tpr_at_0.1pct_fpr": _tpr_range(curve, 0.001, alpha),
     }
     answer = {}
     for name, value in _values(curve).items():
@@ -175,18 +181,18 @@ def single(evidence: MembershipScores, member: Bool[np.ndarray, "_T _N"]) -> dic
     return answer
 
 
-def _auc_range(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> tuple[float, float]:
+def _auc_range(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"], alpha: float) -> tuple[float, float]:
     value, error = delong(scores, member)
     if not error > 0:
         scored = ~np.isnan(scores)
         pairs = int(min(np.sum(scored & member), np.sum(scored & ~member)))
-        return clopper_pearson(value * pairs, pairs)
-    half = float(ndtri(0.975)) * error
+        return clopper_pearson(value * pairs, pairs, 1 - alpha)
+    half = -float(ndtri(alpha / 2)) * error
     return max(value - half, 0.0), min(value + half, 1.0)
 
 
-def _tpr_range(curve: Curve, fpr: float) -> tuple[float, float]:
-    tail = 0.0125  # four doubts of 1.25%: the threshold and the rate, on either side
+def _tpr_range(curve: Curve, fpr: float, alpha: float) -> tuple[float, float]:
+    tail = alpha / 4  # four doubts: the threshold and the rate, on either side
     fewest, most = (math.ceil(float(bdtrik(quantile, curve.negatives, fpr))) for quantile in (tail, 1 - tail))
     found = curve.tp[curve.step([max(fewest - 1, 0), most])]
     low = clopper_pearson(int(found[0]), curve.positives, 1 - 2 * tail)[0] if fewest else 0.0

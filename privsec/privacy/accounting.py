@@ -129,7 +129,7 @@ def trade_off_bound(event: DPEvent, fpr: ArrayLike, *, grid: float = GRID) -> np
     References: Dong et al. 2019, arXiv 1905.02383.
     """
     fpr = np.asarray(fpr, np.float64)
-    epsilons, deltas = _privacy_curve(event, grid)
+    epsilons, deltas = privacy_curve(event, grid)
     return tpr_bound(epsilons, deltas, fpr[..., None]).min(axis=-1)
 
 
@@ -145,7 +145,7 @@ def trade_off_advantage(event: DPEvent, *, grid: float = GRID) -> float:
 
     References: Dong et al. 2019, arXiv 1905.02383.
     """
-    return float(_privacy_curve(event, grid)[1][0])
+    return float(privacy_curve(event, grid)[1][0])
 
 
 def renyi_divergences(event: DPEvent) -> tuple[np.ndarray, np.ndarray]:
@@ -169,8 +169,11 @@ def renyi_divergences(event: DPEvent) -> tuple[np.ndarray, np.ndarray]:
 
 
 @functools.lru_cache(maxsize=16)
-def _privacy_curve(event: DPEvent, grid: float) -> tuple[np.ndarray, np.ndarray]:
-    """Epsilons from 0 upward and the delta of each; (0, 0) where nothing is spent, (0, 1) where nothing is kept."""
+def privacy_curve(event: DPEvent, grid: float) -> tuple[np.ndarray, np.ndarray]:
+    """The privacy curve of `event`: epsilons from 0 upward and the delta of each.
+
+    One pair only where there is no curve: (0, 0) where nothing is spent, (0, 1) where no guarantee is left.
+    """
     largest = epsilon(event, 1e-9, grid=grid)
     if largest > HOPELESS or event.sampling_rate * event.steps == 0:
         return np.zeros(1), np.array([float(largest > 0)])

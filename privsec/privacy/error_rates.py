@@ -253,7 +253,7 @@ def _one(k_t: int, n1: int, k_f: int, n0: int, alpha: float) -> _Tests:
 def _at_ranks(order: np.ndarray, alpha: float) -> _Tests:
     inside, outside = np.flatnonzero(order), np.flatnonzero(~order)
     n1, n0 = len(inside), len(outside)
-    k, j = _ranks(n0), _ranks(n1)
+    k, j = ranks(n0), ranks(n1)
     members_above = outside[k] - k
     non_members_above = inside[n1 - 1 - j] - (n1 - 1 - j)
     each = alpha / (len(k) + len(j)) / 2
@@ -261,7 +261,7 @@ def _at_ranks(order: np.ndarray, alpha: float) -> _Tests:
     return _Tests(k_t, n1, k_f, n0, each, each)
 
 
-def _ranks(n: int) -> np.ndarray:
+def ranks(n: int) -> np.ndarray:
     """0, 4, 16, 64 ... up to n / 2."""
     powers = 4 ** np.arange(1, 30)
     return np.concatenate([[0], powers[powers <= n // 2]])

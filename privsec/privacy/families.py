@@ -38,8 +38,8 @@ def check(family: Family, delta: float, alpha: float, design: bound.Design) -> N
     """Refuses a family that does not exist, and what `bound.check` refuses."""
     if isinstance(family, DPEvent):
         accounting.epsilon(family._replace(steps=0), 0.5)  # its checks
-        if family.sampling_rate * family.noise_multiplier * family.steps == 0:
-            raise ConfigError(f"a family of trainings takes a rate, noise and steps above 0; got {family}")
+        if family.sampling_rate * family.steps <= 0:
+            raise ConfigError(f"a family of trainings takes a sampling rate and steps above 0; got {family}")
     elif family not in get_args(Named):
         raise ConfigError(
             f"no family is called {family!r}.{did_you_mean(family, get_args(Named))} Write 'gaussian', "
@@ -89,7 +89,7 @@ def epsilon_of_refuted(family: Family, refuted: Refuted, delta: float, *, roughl
 
 
 def last(holds: Callable[[float], bool], low: float = 0.0, high: float | None = None) -> float:
-    """The largest x >= low at which `holds` does, from below to nine digits; `low` where it does nowhere.
+    """The largest x >= low at which `holds` does, from below, to 1e-9 of it or of 1; `low` where it does nowhere.
 
     Args:
         holds: true up to some x and false beyond.
@@ -102,7 +102,7 @@ def last(holds: Callable[[float], bool], low: float = 0.0, high: float | None = 
         high = low + 1.0
         while holds(high):
             low, high = high, 2 * high
-    while high - low > 1e-9 * max(high, 1e-3):
+    while high - low > 1e-9 * max(high, 1.0):
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
@@ -140,7 +140,7 @@ def _of_event(event: DPEvent, refuted: Refuted, delta: float, mu: float, roughly
         return max(2e-3, 1e-3 * accounting.epsilon(noisy(power), delta, accountant="rdp"))
 
     def is_refuted(power: int) -> bool:  # a coarser grid makes the curve looser: it is refuted less often
-        return refuted(_lines(*accounting._privacy_curve(noisy(power), coarse(power))))
+        return refuted(_lines(*accounting.privacy_curve(noisy(power), coarse(power))))
 
     high, jump = 0, 4
     while not is_refuted(high):

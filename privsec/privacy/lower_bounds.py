@@ -14,6 +14,7 @@ from privsec.privacy.error_rates import clopper_pearson, clopper_pearson_scores,
 from privsec.privacy.families import Family
 from privsec.privacy.gaussian import gdp_epsilon
 from privsec.privacy.one_run import f_dp_one_run, f_dp_one_run_scores, one_run, one_run_scores
+from privsec.privacy.rank_test import rank_test_scores
 
 __all__ = [
     "Design",
@@ -28,6 +29,7 @@ __all__ = [
     "gdp_scores",
     "one_run",
     "one_run_scores",
+    "rank_test_scores",
     "strongest",
 ]
 
@@ -54,8 +56,8 @@ def all_bounds(
         seed: breaks ties.
 
     Returns:
-        Clopper-Pearson; GDP (delta > 0); one-run; f-DP in one run for any mechanism, for the Gaussian (delta > 0), and
-        for the event's (delta > 0, where one is given).
+        Clopper-Pearson; the exact rank test; GDP (delta > 0); one-run; f-DP in one run for any mechanism, for the
+        Gaussian (delta > 0), and for the event's family (delta > 0, where one is given).
 
     Raises:
         ConfigError: an argument out of range.
@@ -69,6 +71,7 @@ def all_bounds(
         families.append(event)
     return (
         clopper_pearson_scores(scores, member, **given),
+        rank_test_scores(scores, member, **given),
         *([gdp_scores(scores, member, **given)] if delta > 0 else []),
         one_run_scores(scores, member, **given),
         *(f_dp_one_run_scores(scores, member, family=family, **given) for family in families),
@@ -92,7 +95,7 @@ def strongest(
     """
     candidates = []
     if design != "fair_coins":
-        candidates.append((clopper_pearson_scores, {}))
+        candidates.append((rank_test_scores, {}))
     if design != "independent_runs":
         candidates.append((f_dp_one_run_scores, {"family": "approximate_dp"}))
         if event is not None and delta > 0:

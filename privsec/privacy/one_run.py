@@ -117,7 +117,7 @@ def f_dp_one_run(
         alpha: accepted P(bound > truth).
         family: `"gaussian"` (mu-GDP), `"approximate_dp"` (any (epsilon, delta)-DP mechanism: nothing is assumed), or a
             `DPEvent`: the accountant's curve at its sampling rate and steps, the noise multiplier being what is asked
-            for (the event's own only starts the search).
+            for (the event's own is not read).
         design: how the canaries came about; `"fair_coins"` makes a proof.
 
     Raises:

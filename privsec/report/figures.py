@@ -13,7 +13,14 @@ import numpy as np
 
 from privsec.core.estimate import Estimate
 
-INK = {"#010101": "ink", "#020202": "muted", "#030303": "rule", "#040404": "paper", "#050505": "accent"}
+INK = {
+    "#010101": "ink",
+    "#020202": "muted",
+    "#030303": "rule",
+    "#040404": "paper",
+    "#050505": "accent",
+    "#060606": "bad",
+}
 """Stand-ins that matplotlib draws with, and the colors of the page that replace them."""
 SERIES = {f"#1010{index:02d}": f"series-{index}" for index in range(1, 6)}
 DASHES: tuple[Any, ...] = ("solid", (0, (6, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 1.5)))
@@ -58,7 +65,7 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
 
 def plane(points: Sequence[Point]) -> str:
     """The leakage-against-utility plane: a marker and two intervals for each defense, the Pareto front stepped."""
-    with _axes(5.6, 4.1) as (figure, axes):
+    with canvas(5.6, 4.1) as (figure, axes):
         ends = sorted((p.accuracy.value, p.advantage.value) for p in points if p.front)
         if len(ends) > 1:
             axes.step(
@@ -86,7 +93,7 @@ def plane(points: Sequence[Point]) -> str:
         described = "; ".join(
             f"{p.name}: test accuracy {p.accuracy.value:.3f}, worst advantage {p.advantage.value:.3f}" for p in points
         )
-        return _svg(figure, "plane", "Leakage against utility, one point a defense", described)
+        return inline(figure, "plane", "Leakage against utility, one point a defense", described)
 
 
 def _name(axes: Any, points: Sequence[Point]) -> None:
@@ -135,9 +142,26 @@ def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
     return max(0.0, min(a[2], b[2]) - max(a[0], b[0])) * max(0.0, min(a[3], b[3]) - max(a[1], b[1]))
 
 
-def roc(name: str, title: str, curves: Sequence[Curve]) -> str:
-    """Log-log ROC curves of one defense: colored with a band for the strongest attacks, grey for the others."""
-    with _axes(3.3, 3.0) as (figure, axes):
+def roc(
+    name: str,
+    title: str,
+    curves: Sequence[Curve],
+    *,
+    size: tuple[float, float] = (3.3, 3.0),
+    limit: tuple[np.ndarray, np.ndarray] | None = None,
+) -> str:
+    """Log-log ROC curves of one defense: colored with a band for the strongest attacks, grey for the others.
+
+    Args:
+        name, title: of the figure.
+        curves: later ones over earlier ones.
+        size: width and height in inches.
+        limit: (false positive rates, true positive rates); what lies above is shaded.
+    """
+    with canvas(*size) as (figure, axes):
+        if limit is not None:
+            axes.fill_between(*limit, 1.15, color="#060606", alpha=0.13, linewidth=0, zorder=0)
+            axes.plot(*limit, color="#060606", linewidth=0.9, zorder=1)
         axes.plot([FLOOR, 1], [FLOOR, 1], color="#020202", linewidth=0.9, linestyle=(0, (2, 2)))
         for curve in curves:
             clipped = [np.clip(part, FLOOR / 3, 1.0) for part in (curve.mean, curve.low, curve.high)]
@@ -147,18 +171,23 @@ def roc(name: str, title: str, curves: Sequence[Curve]) -> str:
             color = list(SERIES)[curve.series]
             axes.fill_between(curve.fpr, clipped[1], clipped[2], color=color, alpha=0.18, linewidth=0)
             axes.plot(curve.fpr, clipped[0], color=color, linewidth=1.7, linestyle=DASHES[curve.series])
-        axes.set_xscale("log")
-        axes.set_yscale("log")
-        axes.set_xlim(FLOOR, 1)
-        axes.set_ylim(FLOOR, 1.15)
-        ticks = [0.001, 0.01, 0.1, 1]
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_ticks(ticks, ["0.1%", "1%", "10%", "100%"])
-            axis.set_ticks([], minor=True)
-        axes.set_xlabel("false positive rate")
-        axes.set_ylabel("true positive rate")
+        log_log(axes)
         described = "; ".join(_at_one_percent(curve) for curve in curves)
-        return _svg(figure, name, title, described)
+        return inline(figure, name, title, described)
+
+
+def log_log(axes: Any) -> None:
+    """Makes the axes those of a ROC: logarithmic, in percent, from `FLOOR` to 1."""
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(FLOOR, 1)
+    axes.set_ylim(FLOOR, 1.15)
+    ticks = [0.001, 0.01, 0.1, 1]
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ticks, ["0.1%", "1%", "10%", "100%"])
+        axis.set_ticks([], minor=True)
+    axes.set_xlabel("false positive rate")
+    axes.set_ylabel("true positive rate")
 
 
 def _at_one_percent(curve: Curve) -> str:
@@ -180,7 +209,8 @@ def swatch(series: int | None) -> str:
 
 
 @contextmanager
-def _axes(width: float, height: float) -> Iterator[tuple[Any, Any]]:
+def canvas(width: float, height: float) -> Iterator[tuple[Any, Any]]:
+    """A figure of so many inches and its axes, whatever the user's settings; only to be drawn on inside the block."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -214,7 +244,7 @@ def _axes(width: float, height: float) -> Iterator[tuple[Any, Any]]:
         yield figure, figure.add_axes((left, bottom, 1 - left - right, 1 - bottom - top))
 
 
-def _svg(figure: Any, name: str, title: str, description: str) -> str:
+def inline(figure: Any, name: str, title: str, description: str) -> str:
     """The figure as an SVG element without anything that depends on the day or clashes with another figure's ids."""
     with io.StringIO() as buffer:
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -9,7 +9,7 @@ from typing import Any
 
 import jinja2
 
-from privsec.report import methods, panels, sections
+from privsec.report import methods, panels, sections, slices
 from privsec.report.changes import adjusted
 from privsec.report.findings import Finding, find
 from privsec.report.reading import Reading
@@ -55,7 +55,9 @@ def render(template: str, **context: Any) -> str:
 def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) -> dict[str, Any]:
     headings, utility = sections.utility(reading)
     legend, curves = panels.curves(reading)
+    exposed = slices.exposed(reading)
     used = dict.fromkeys(name for family in (*reading.tested, "utility") for name in reading.measures(family))
+    used |= dict.fromkeys(slices.COLUMNS if exposed else ())
     return {
         "title": str(reading.results.title),
         "facts": _facts(reading),
@@ -71,6 +73,8 @@ def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) 
         "panels": curves,
         "sheets": panels.reconstructions(reading),
         "records": panels.records(reading),
+        "slices": exposed,
+        "slice_headings": slices.headings(),
         "changes": sections.changes(reading),
         "baseline": reading.baseline,
         "numbers": sections.numbers(reading),

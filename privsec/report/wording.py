@@ -9,6 +9,7 @@ from privsec.core.estimate import Estimate
 from privsec.measures.blind import MEASURE as BLIND
 from privsec.measures.inversion import MEASURES as INVERSION
 from privsec.measures.membership import MEASURES as MEMBERSHIP
+from privsec.measures.slices import MEASURES as SLICES
 from privsec.measures.utility import MEASURES as UTILITY
 
 Style = Literal["share", "two", "three"]
@@ -35,6 +36,9 @@ _WORDINGS = {
     "auc": Wording("AUC", "three"),
     "balanced_accuracy": Wording("balanced accuracy", "share"),
     "null_auc": Wording("AUC without the model", "three", BLIND.meaning),
+    "tpr_at_global_threshold": Wording("named at everybody's threshold", "share"),
+    "fpr_at_global_threshold": Wording("accused at everybody's threshold", "share"),
+    "auc_against_rest": Wording("AUC against the rest", "three"),
     "success": Wording("success", "share"),
     "accepted": Wording("accepted", "share"),
     "nearer_to_members": Wording("nearer to members", "share"),
@@ -62,7 +66,7 @@ _WORDINGS = {
 def wording(name: str) -> Wording:
     """How the measure `name` is shown; one that the report has not met is shown under its own name."""
     known = _WORDINGS.get(name, Wording(name.replace("_", " "), "three"))
-    meanings = [module[name].meaning for module in (MEMBERSHIP, INVERSION, UTILITY) if name in module]
+    meanings = [module[name].meaning for module in (MEMBERSHIP, INVERSION, UTILITY, SLICES) if name in module]
     return known._replace(reading=known.reading or next(iter(meanings), ""))
 
 

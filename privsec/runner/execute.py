@@ -20,14 +20,14 @@ from privsec.core.attack import Attack, Knowledge
 from privsec.core.data import Dataset
 from privsec.core.errors import NotApplicable, PrivsecError
 from privsec.core.evidence import Evidence
-from privsec.core.recipe import Params
 from privsec.core.target import Target
 from privsec.runner import evaluators, judge, provenance
 from privsec.runner.config import Experiment
 from privsec.runner.plan import Bank, Cell, Plan, family_of, holds_model, plan
 from privsec.runner.progress import Narrator
 from privsec.runner.results import CellResult, Results
-from privsec.runner.store import Store
+from privsec.runner.slices import slices_of
+from privsec.runner.store import Kept, Store
 from privsec.runner.table import table_of
 from privsec.runner.world import World
 from privsec.training import many
@@ -92,9 +92,10 @@ class _Run:
         for cell in self.narrator.follow("cells", self._in_bank_order(todo), total, done):
             results[cell.digest] = self._fill(cell)
         finished = [(cell, result) for cell in self.plan.cells if (result := results[cell.digest])]
-        table = table_of(self.experiment, [result for _, result in finished])
+        cells = [result for _, result in finished]
         record = provenance.record(self.experiment, self.store.folder, self.seconds, self.facts)
-        return self.store.save_run(finished, table, record)
+        slices = slices_of(self.experiment, cells, record.get("data", {}).get("class_names", ()))
+        return self.store.save_run(finished, table_of(self.experiment, cells), slices, record)
 
     def _in_bank_order(self, todo: list[Cell]) -> Iterator[Cell]:
         """The cells, all of one bank after the other, so that only one bank's models are in memory."""
@@ -118,12 +119,12 @@ class _Run:
         self.facts["data"] = provenance.data_facts(self._dataset, world)
         return world
 
-    def _make_bank(self, digest: str) -> Params:
+    def _make_bank(self, digest: str) -> Kept:
         """All models of one bank, trained where they were not yet; every leaf has a leading [M]."""
         bank = next(bank for bank in self.plan.banks if bank.digest == digest)
         world, count = self._world(bank.seed), self.experiment.population.models
 
-        def train(missing: list[int]) -> Iterable[tuple[int, Params]]:
+        def train(missing: list[int]) -> Iterable[tuple[int, Kept]]:
             trained = many.train_many(
                 world.model,
                 bank.recipe,
@@ -135,9 +136,9 @@ class _Run:
             )
             what = f"training ({bank.title}, seed {bank.seed})"
             for m, one in self.narrator.follow(what, trained, count, count - len(missing)):
-                yield m, one.params
+                yield m, Kept(one.params, one.checkpoints)
 
-        models = self._kept(bank, [f"model-{m:05d}" for m in range(count)], train)
+        models = self._kept(bank, [f"model-{m:05d}" for m in range(count)], train, bank.recipe.checkpoints)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(models)):
             raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
         return many.stack(models)
@@ -146,7 +147,8 @@ class _Run:
         """The bank's models behind these output defenses, with their answers to the shared records remembered."""
         world = self._world(seed)
         secrets = jax.random.split(keys.derive(world.root, "outputs"), self.experiment.population.models)
-        served = Target.of(world.model, self._bank(bank_digest), secrets, outputs)
+        params, history = self._bank(bank_digest)
+        served = Target.of(world.model, params, secrets, outputs, checkpoints=many.checkpoints(history))
         with self._timed("answers"):
             return served.record(world.candidates).record(world.population)
 
@@ -154,29 +156,33 @@ class _Run:
         """The independent classifiers of a seed, for reconstructions."""
         world, bank = self._world(seed), replace(self.plan.banks[0], seed=seed, defenses=())
 
-        def train(missing: list[int]) -> Iterable[tuple[int, Params]]:
+        def train(missing: list[int]) -> Iterable[tuple[int, Kept]]:
             made = evaluators.train(world)
-            return ((i, made[i]) for i in missing)
+            return ((i, Kept(made[i])) for i in missing)
 
         models = self._kept(bank, ["evaluator-0", "evaluator-1"], train)
-        return Target.of(world.model, many.stack(models)).record(world.candidates)
+        return Target.of(world.model, many.stack(models).params).record(world.candidates)
 
     def _kept(
-        self, bank: Bank, names: list[str], train: Callable[[list[int]], Iterable[tuple[int, Params]]]
-    ) -> list[Params]:
+        self,
+        bank: Bank,
+        names: list[str],
+        train: Callable[[list[int]], Iterable[tuple[int, Kept]]],
+        checkpoints: int = 0,
+    ) -> list[Kept]:
         """The named models of a bank: read where they are finished, trained and kept where they are not."""
         model = self._world(bank.seed).model
         with self.store.training(bank, lambda: self.narrator.warn("another run trains these models: waiting for it")):
-            kept = [self.store.load_model(bank, name, model) for name in names]
-            missing = [i for i, params in enumerate(kept) if params is None]
+            found = [self.store.load_model(bank, name, model, checkpoints) for name in names]
+            missing = [i for i, kept in enumerate(found) if kept is None]
             with self._timed("training"):
-                for i, params in train(missing) if missing else ():
-                    kept[i] = params
+                for i, kept in train(missing) if missing else ():
+                    found[i] = kept
                     try:
-                        self.store.save_model(bank, names[i], params)
+                        self.store.save_model(bank, names[i], kept)
                     except OSError as error:
                         self.narrator.warn(f"{names[i]} could not be kept ({error.strerror}): it will be trained again")
-        return kept
+        return [kept for kept in found if kept is not None]
 
     # One cell.
 

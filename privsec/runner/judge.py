@@ -16,6 +16,7 @@ from privsec.core.target import Target
 from privsec.measures import blind, inversion, membership, utility
 from privsec.privacy.accounting import tpr_bound
 from privsec.runner.plan import Bank
+from privsec.runner.slices import GROUP
 from privsec.runner.world import World
 
 VACUOUS = 50.0
@@ -51,6 +52,8 @@ def _of_membership(evidence: MembershipScores, world: World) -> Judgement:
         "rows": world.splits.candidates,
         "y": np.asarray(world.candidates.y),
     }
+    sensitive = world.dataset.sensitive.items()
+    arrays |= {f"{GROUP}{name}": np.asarray(codes)[world.splits.candidates] for name, codes in sensitive}
     return Judgement(per_target, facts, arrays)
 
 

@@ -146,13 +146,16 @@ def family_of(cell: Cell) -> str:
 
 
 def holds_model(attack: Attack) -> bool:
-    """Whether the attacker has the model itself, so that output defenses do not stand in the way."""
-    return Access.GRADIENTS in attack.needs
+    """Whether the attacker has the model itself, or saw it learn, so that output defenses do not stand in the way."""
+    return Access.GRADIENTS in attack.needs or Access.UPDATES in attack.needs
 
 
 def _obstacle(experiment: Experiment, outputs: tuple[OutputDefense, ...], attack: Attack) -> str:
     """Why this attack cannot meet these output defenses in this threat model; empty when it can."""
-    if attack.needs not in experiment.granted:
+    granted = experiment.granted | (Access.UPDATES if experiment.training.checkpoints else Access.NONE)
+    if Access.UPDATES in attack.needs and Access.UPDATES not in granted:
+        return "needs models from earlier in the training, and none is kept: set training.checkpoints (4, say)"
+    if attack.needs not in granted:
         return f"needs {attack.needs.title}; the experiment grants {experiment.access}"
     if not holds_model(attack) and attack.needs not in (left := granted_behind(outputs)):
         behind = " and ".join(d.name for d in outputs if attack.needs not in d.leaves)  # type: ignore[attr-defined]

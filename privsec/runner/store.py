@@ -14,10 +14,9 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
-import jax
 import numpy as np
 import pandas as pd
 import safetensors
@@ -30,6 +29,17 @@ from privsec.core.recipe import Model, Params
 from privsec.runner.config import Experiment
 from privsec.runner.plan import Bank, Cell
 from privsec.runner.results import CellResult, Results, read_json
+from privsec.targets.saved import leaves_of, params_from
+
+CHECKPOINTS = "checkpoints"
+"""What the names of a model's earlier parameters begin with in its file."""
+
+
+class Kept(NamedTuple):
+    """A finished model: its parameters, and its checkpoints with a leading [K] on every leaf, () without any."""
+
+    params: Params
+    checkpoints: Params = ()
 
 
 class Store:
@@ -74,23 +84,25 @@ class Store:
         """Holds one bank while its models are trained: two runs that share it do not train it twice."""
         return _holding(self.bank / bank.digest, on_wait)
 
-    def save_model(self, bank: Bank, name: str, params: Params) -> None:
+    def save_model(self, bank: Bank, name: str, kept: Kept) -> None:
         """Keeps one finished model."""
-        leaves = {_leaf_name(path): np.asarray(leaf) for path, leaf in jax.tree.leaves_with_path(params)}
+        leaves = leaves_of(kept.params)
+        leaves |= {f"{CHECKPOINTS}/{name}": leaf for name, leaf in leaves_of(kept.checkpoints).items()}
         path = self._model_path(bank, name)
         with _replacing(path) as partial:
             safetensors.numpy.save_file(leaves, partial)
 
-    def load_model(self, bank: Bank, name: str, model: Model) -> Params | None:
-        """One finished model's parameters, None where it was not trained yet."""
+    def load_model(self, bank: Bank, name: str, model: Model, checkpoints: int = 0) -> Kept | None:
+        """One finished model and so many checkpoints, None where it was not trained yet."""
         path = self._model_path(bank, name)
         if not path.exists():
             return None
-        template = jax.eval_shape(model.init, jax.random.key(0))
+        earlier = f"{CHECKPOINTS}/"
         try:
             leaves = safetensors.numpy.load_file(path)
-            return jax.tree.map_with_path(lambda at, leaf: leaves[_leaf_name(at)].reshape(leaf.shape), template)
-        except (safetensors.SafetensorError, KeyError, ValueError):
+            then = {name.removeprefix(earlier): leaves.pop(name) for name in list(leaves) if name.startswith(earlier)}
+            return Kept(params_from(model, leaves), params_from(model, then, checkpoints) if checkpoints else ())
+        except (safetensors.SafetensorError, ValueError):
             path.unlink()  # damaged from outside: trained again
             return None
 
@@ -131,12 +143,15 @@ class Store:
 
     # The run as a whole.
 
-    def save_run(self, cells: list[tuple[Cell, CellResult]], table: pd.DataFrame, record: dict[str, Any]) -> Results:
-        """Writes config, table and record, and opens the run."""
+    def save_run(
+        self, cells: list[tuple[Cell, CellResult]], table: pd.DataFrame, slices: pd.DataFrame, record: dict[str, Any]
+    ) -> Results:
+        """Writes config, table, slices and record, and opens the run."""
         with _replacing(self.folder / "config.yaml") as partial:
             partial.write_text(yaml.safe_dump(self.experiment.to_json(), sort_keys=False, allow_unicode=True), "utf-8")
-        with _replacing(self.folder / "table.csv") as partial:
-            table.to_csv(partial, index=False)
+        for name, rows in {"slices": slices, "table": table}.items():
+            with _replacing(self.folder / f"{name}.csv") as partial:
+                rows.to_csv(partial, index=False)
         write_json(self.folder / "cells.json", [self._cell_path(cell).name for cell, _ in cells])
         write_json(self.folder / "record.json", record)
         return Results(self.folder, table, record, tuple(result for _, result in cells))
@@ -243,7 +258,3 @@ def _cell_result(path: Path) -> CellResult:
 def _estimate(fields: dict[str, Any]) -> Estimate:
     numbers = {key: float("nan") if fields[key] is None else float(fields[key]) for key in ("value", "low", "high")}
     return Estimate(**{**fields, **numbers})
-
-
-def _leaf_name(path: tuple) -> str:
-    return "/".join(str(getattr(step, "key", getattr(step, "idx", step))) for step in path)

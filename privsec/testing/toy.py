@@ -31,6 +31,8 @@ WIDTH = 0.65
 """Standard deviation of a bump: at the box's center, half way between records, there is still a slope to follow."""
 HEIGHT = 8.0
 """What a stored record adds to the logit of its label."""
+LEARNED = (0.2, 0.6)
+"""Which share of that it adds at the checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Toy:
     """A bank of models, who was trained on what, and the attacker's view of it.
 
     Attributes:
-        bank: M models, complementary pairs.
+        bank: M models, complementary pairs, and what they were at two checkpoints.
         member: bool [M, N], the truth.
         knowledge: every part of Knowledge; references are the bank, each target without itself and its twin.
         evaluators: two models that stored every candidate.
@@ -111,8 +113,10 @@ def leaking() -> Toy:
     member = _pairs(rng)
     model = memorizing_model(candidates)
     usable = np.arange(MODELS)[:, None] // 2 != np.arange(MODELS) // 2
-    bank = Target.of(model, _stored(rng, base, member), jax.random.split(jax.random.key(0), MODELS))
+    params = _stored(rng, base, member)
     everything = _stored(rng, base, np.ones((2, CANDIDATES), bool))
+    history = [_stored(rng, base, learned * member) for learned in LEARNED]
+    bank = Target.of(model, params, jax.random.split(jax.random.key(0), MODELS), checkpoints=history)
     return Toy(
         bank=bank,
         member=member,
@@ -170,8 +174,9 @@ def _pairs(rng: np.random.Generator) -> np.ndarray:
     return np.stack([halves, ~halves], axis=1).reshape(MODELS, CANDIDATES)
 
 
-def _stored(rng: np.random.Generator, base: np.ndarray, member: np.ndarray) -> Params:
-    models = len(member)
+def _stored(rng: np.random.Generator, base: np.ndarray, stored: np.ndarray) -> Params:
+    """Parameters [M] of models that hold each record in a share `stored` [M, N]."""
+    models = len(stored)
     opinion = base + 0.05 * rng.normal(size=(models, *base.shape))
-    strength = member * (HEIGHT + rng.normal(size=member.shape))
+    strength = stored * (HEIGHT + rng.normal(size=stored.shape))
     return {"base": jnp.asarray(opinion, jnp.float32), "strength": jnp.asarray(strength, jnp.float32)}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from privsec.core.data import Array, Examples
 from privsec.core.keys import derive, generator
@@ -18,11 +19,18 @@ HOLDOUT = 2000
 
 
 class Trained(NamedTuple):
-    """Parameters, and what happened on the way: `holdout_loss` [epochs] and the number of epochs that counted."""
+    """Parameters, and what happened on the way: `holdout_loss` [epochs] and the number of epochs that counted.
+
+    `observed` is what an observer in the optimizer's state gathered (`training/observe.py`), None where there is none.
+    `checkpoints` is what the parameters were at `recipe.checkpoints` = K earlier moments: every leaf has a leading [K],
+    () where K = 0.
+    """
 
     params: Params
     holdout_loss: jax.Array
     epochs: jax.Array
+    observed: Any = None
+    checkpoints: Params = ()
 
 
 class Arguments(NamedTuple):
@@ -112,8 +120,8 @@ def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
     inputs = (jnp.arange(steps), given.schedule)
     per_epoch = -(-recipe.records // recipe.batch_size)
     if recipe.patience is None:
-        (params, _), _ = jax.lax.scan(step, start, inputs)
-        return Trained(params, jnp.zeros(0), jnp.asarray(-(-steps // per_epoch)))
+        (params, opt_state), _, kept = _scan(step, start, inputs, recipe.checkpoints, lambda state: state[0], per_epoch)
+        return Trained(params, jnp.zeros(0), jnp.asarray(-(-steps // per_epoch)), _observed(opt_state), kept)
     epochs = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, per_epoch, *leaf.shape[1:])), inputs)
     return _train_until_stale(model, recipe, given, step, start, epochs)
 
@@ -141,5 +149,30 @@ def _train_until_stale(model: Model, recipe: Recipe, given: Arguments, step, sta
         return jax.lax.cond(stale >= patience, lambda _: (carry, jnp.asarray(jnp.inf)), go_on, None)
 
     carry = (start, start[0], jnp.asarray(jnp.inf), jnp.asarray(0), jnp.asarray(0))
-    (_, best, _, _, ran), losses = jax.lax.scan(watch, carry, epochs)
-    return Trained(best, losses, ran)
+    (last, best, _, _, ran), losses, kept = _scan(watch, carry, epochs, recipe.checkpoints, lambda carry: carry[0][0])
+    return Trained(best, losses, ran, _observed(last[1]), kept)
+
+
+def _scan(body, carry, inputs, checkpoints: int, params_of, unit: int = 1):
+    """`jax.lax.scan`, and `params_of(carry)` after each of so many equal parts, stacked; () where there are none.
+
+    The parts are whole multiples of `unit` (an epoch) where they can be, and the last steps come after the last part.
+    """
+    if not checkpoints:
+        return *jax.lax.scan(body, carry, inputs), ()
+    size = jax.tree.leaves(inputs)[0].shape[0] // (checkpoints + 1)
+    size = size - size % unit or size
+
+    def part(carry, inputs):
+        carry, outputs = jax.lax.scan(body, carry, inputs)
+        return carry, (outputs, params_of(carry))
+
+    head = jax.tree.map(lambda leaf: leaf[: checkpoints * size].reshape(checkpoints, size, *leaf.shape[1:]), inputs)
+    carry, (outputs, kept) = jax.lax.scan(part, carry, head)
+    carry, rest = jax.lax.scan(body, carry, jax.tree.map(lambda leaf: leaf[checkpoints * size :], inputs))
+    joined = jax.tree.map(lambda a, b: jnp.concatenate([a.reshape(-1, *a.shape[2:]), b]), outputs, rest)
+    return carry, joined, kept
+
+
+def _observed(opt_state) -> Any:
+    return optax.tree.get(opt_state, "observed")

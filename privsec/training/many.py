@@ -113,3 +113,9 @@ def train_stack(model: Model, recipe: Recipe, data: Examples, include: np.ndarra
 def stack(params: list[Params]) -> Params:
     """M models' parameters as one pytree whose leaves have a leading [M]."""
     return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *params)
+
+
+def checkpoints(history: Params) -> list[Params]:
+    """A stack's checkpoints, first to last, from leaves [M, K, ...]; none from ()."""
+    count = next((leaf.shape[1] for leaf in jax.tree.leaves(history)), 0)
+    return [jax.tree.map(lambda leaf, k=k: leaf[:, k], history) for k in range(count)]

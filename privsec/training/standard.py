@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import optax
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import Rates, Recipe
@@ -31,6 +31,19 @@ class Training(Spec):
     """Records a step."""
     epochs: int = Field(default=40, ge=1)
     """Passes over the training records."""
+    checkpoints: int = Field(default=0, ge=0)
+    """At how many ends of epochs, evenly spaced before the last, a model is kept for attacks that watch it learn."""
+
+    @property
+    def unhashed(self) -> frozenset[str]:  # type: ignore[override]
+        """Banks of models without checkpoints keep the name that they had before there were any."""
+        return frozenset() if self.checkpoints else frozenset({"checkpoints"})
+
+    @model_validator(mode="after")
+    def _before_the_end(self) -> Training:
+        if self.checkpoints >= self.epochs:
+            raise ValueError(f"{self.epochs} epochs have {self.epochs - 1} ends before the last for checkpoints")
+        return self
 
     def recipe(self, records: int) -> Recipe:
         """The Recipe for models trained on `records` records.
@@ -53,6 +66,7 @@ class Training(Spec):
             gradient=mean_gradient,
             optimizer=Optimizer(self.optimizer, self.momentum, steps if self.schedule == "cosine" else None),
             rates={"learning_rate": self.learning_rate},
+            checkpoints=self.checkpoints,
         )
 
 

@@ -9,14 +9,17 @@ from privsec.testing import ATTACK_CHECKS
 
 VARIANTS = {
     "attack_p": [{"per_class": True}],
+    "bavaria": [{"online": False}, {"likelihood": "gaussian"}, {"queries": 3}],
     "boundary": [{"records": 60, "queries": 500}],
     "confidence": [{"per_class": False}],
     "entropy": [{"per_class": False}],
+    "gradient_norm": [{"by_layer": True}, {"calibrated": False}],
     "lira": [
         {"online": False},
         {"variance": "per_example"},
         {"variance": "shrunk"},
         {"online": False, "variance": "shrunk"},
+        {"queries": 3, "online": False},
     ],
     "mi_face": [
         {"objective": "confidence", "optimizer": "sign", "steps": 100, "targets": 6},
@@ -26,6 +29,7 @@ VARIANTS = {
     "rmia": [{"online": False}, {"online": False, "a": 0.3}, {"gamma": 1.0, "temperature": 1.0}],
     "score_inversion": [{"directions": "white", "begin": "box", "steps": 60, "targets": 6}],
     "shokri": [{"folds": 1}],
+    "trajectory": [{"calibrated": False}],
 }
 """Settings beside the defaults that take another path through an attack; one without a line is examined as it is."""
 

@@ -19,12 +19,13 @@ from privsec.runner.world import World
 from privsec.training import many
 
 MODELS, SIZE = 16, 120
+KEPT = ("params", "checkpoints")
 MEMBERSHIP = [name for name, spec in ATTACKS.specs.items() if spec.family == "membership"]
 EXPERIMENT = {
     "title": "memorization",
     "data": {"name": "digits"},
     "net": {"name": "mlp", "hidden": [64]},
-    "training": {"learning_rate": 3e-3, "batch_size": 40, "epochs": 60},
+    "training": {"learning_rate": 3e-3, "batch_size": 40, "epochs": 60, "checkpoints": 3},
     "population": {"models": MODELS, "size": SIZE},
     "attacks": [{"name": "loss"}],
 }
@@ -42,8 +43,9 @@ def world() -> World:
 @cache
 def bank() -> Target:
     recipe = world().experiment.training.recipe(SIZE)
-    params = many.train_stack(world().model, recipe, world().candidates, world().member, keys.root(1))
-    target = Target.of(world().model, params)
+    trained = dict(many.train_many(world().model, recipe, world().candidates, world().member, keys.root(1)))
+    params, history = (many.stack([getattr(trained[m], part) for m in range(MODELS)]) for part in KEPT)
+    target = Target.of(world().model, params, checkpoints=many.checkpoints(history))
     return target.record(world().candidates).record(world().population)
 
 

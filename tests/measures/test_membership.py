@@ -177,3 +177,30 @@ def test_thirty_two_targets_of_sixty_thousand_records_take_a_second():
     start = time.perf_counter()
     measure(scores, member)
     assert time.perf_counter() - start < 5  # 0.35 s measured on two idle cores
+
+
+def test_intervals_at_a_smaller_alpha_contain_those_at_a_larger_one_and_values_stay():
+    rng = np.random.default_rng(3)
+    member = np.arange(4000) % 2 == 0
+    found = MembershipScores(rng.normal(size=(1, 4000)) + 0.5 * member)
+    wide, narrow = (single(found, member[None], alpha) for alpha in (0.005, 0.05))
+    assert narrow == single(found, member[None])
+    for name in MEASURES:
+        assert wide[name].value == narrow[name].value
+        assert wide[name].low <= narrow[name].low <= narrow[name].high <= wide[name].high
+        assert wide[name].high - wide[name].low > narrow[name].high - narrow[name].low
+
+
+def test_intervals_of_several_attacks_at_alpha_over_their_number_hold_all_at_once():
+    """Five attacks that know nothing: all five intervals of the AUC hold 0.5 in 95% of trials, not each by itself."""
+    rng, member, missed = np.random.default_rng(4), (np.arange(400) % 2 == 0)[None], 0
+    for _ in range(300):
+        found = [single(MembershipScores(rng.normal(size=(1, 400))), member, 0.05 / 5)["auc"] for _ in range(5)]
+        missed += any(not one.low <= 0.5 <= one.high for one in found)
+    assert missed <= 28  # P(more than 28 of 300 at 5%) < 0.1%
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, math.nan])
+def test_an_alpha_that_is_no_chance_is_refused(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        single(MembershipScores(np.array([[1.0, 0.0]])), np.array([[True, False]]), alpha)

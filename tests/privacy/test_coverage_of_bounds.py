@@ -5,6 +5,8 @@ that many have probability below 1e-6, so that a sound bound is blamed once in a
 """
 
 import math
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from scipy.stats import binom
 
 from privsec.core.recipe import DPEvent
 from privsec.privacy import accounting, families
+from privsec.privacy.bound import ranked, stream
 from privsec.privacy.lower_bounds import (
     clopper_pearson,
     clopper_pearson_scores,
@@ -21,8 +24,10 @@ from privsec.privacy.lower_bounds import (
     gdp_epsilon,
     gdp_scores,
     one_run_scores,
+    rank_test_scores,
 )
 from privsec.privacy.one_run import is_refuted
+from privsec.privacy.rank_test import rank_p_value, rank_tests
 
 AUDITS = 1000
 ALPHA = 0.1
@@ -90,6 +95,24 @@ def test_clopper_pearson(mechanism, threshold):
     assert not too_many(wrong(clopper_pearson_scores, mechanism, threshold=threshold, design="independent_runs"))
 
 
+@pytest.mark.parametrize("mechanism", [noise, laplace, randomized_response])
+def test_rank_test(mechanism):
+    """The bound is above the truth where the truth is refuted: that is asked, as it is quicker than searching."""
+    delta, truth = TRUTH[mechanism]
+    count = 0
+    for audit in range(AUDITS):
+        rng = np.random.default_rng([audit, 11])
+        member = rng.random(2 * SIDE) < 0.5
+        scores = mechanism(member, rng)
+        tests = rank_tests(ranked(scores, member, stream(audit)))
+        refuted = any(rank_p_value(test, truth, delta) < ALPHA / len(tests) for test in tests)
+        if audit < 20:
+            bound = rank_test_scores(scores, member, delta=delta, alpha=ALPHA, design="independent_runs", seed=audit)
+            assert refuted == (bound.estimate.value > truth)
+        count += refuted
+    assert not too_many(count)
+
+
 @pytest.mark.parametrize("mechanism", [noise, gaussian])
 @pytest.mark.parametrize("threshold", ["ranks", 0.65])
 def test_gdp(mechanism, threshold):
@@ -117,7 +140,7 @@ def test_f_dp_with_the_accountants_curve():
     The bound is above the truth where the true noise is refuted, which is asked 1,000 times; the whole search once.
     """
     event = DPEvent(sampling_rate=0.5, noise_multiplier=1.5, steps=3)
-    refuted_at_the_truth = families._lines(*accounting._privacy_curve(event, 1e-3))
+    refuted_at_the_truth = families._lines(*accounting.privacy_curve(event, 1e-3))
     correct, guesses = [], 50
     for audit in range(AUDITS):
         rng = np.random.default_rng([audit, 12])
@@ -167,3 +190,23 @@ def test_truths_are_exact():
     _, epsilon = TRUTH[randomized_response]
     assert right - math.exp(epsilon) * (1 - right) == pytest.approx(DELTA, rel=1e-6)
     assert brentq(lambda mu: gdp_epsilon(mu, DELTA) - TRUTH[gaussian][1], 0.1, 5) == pytest.approx(1.3)
+
+
+@pytest.mark.slow
+def test_real_dp_sgd_stays_below_what_its_accountant_claims_and_shows_something():
+    """100 canaries in each of 300 trainings, and the same canary in 300 trainings; broken noise would be seen."""
+    path = Path(__file__).parents[2] / "experiments" / "audit_coverage" / "population.py"
+    scores, coins, event = runpy.run_path(str(path))["trained"](300)
+    claimed = accounting.epsilon(event, DELTA)
+    given = {"delta": DELTA, "alpha": ALPHA}
+    one_run = [
+        one_run_scores(s, k, design="fair_coins", **given).estimate.value for s, k in zip(scores, coins, strict=True)
+    ]
+    runs = [
+        clopper_pearson_scores(s, k, design="independent_runs", **given).estimate.value
+        for s, k in zip(scores.T, coins.T, strict=True)
+    ]
+    for bounds in (one_run, runs):
+        count = sum(bound > claimed for bound in bounds)
+        assert binom.sf(count - 1, len(bounds), ALPHA) > 1e-6
+        assert 0 < np.median(bounds) < claimed

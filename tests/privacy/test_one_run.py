@@ -139,7 +139,7 @@ def test_curve_inverse_inverts_the_trade_off():
     from privsec.privacy import accounting
 
     event = DPEvent(0.3, 1.0, 4)
-    inverse = families._lines(*accounting._privacy_curve(event, 1e-3))
+    inverse = families._lines(*accounting.privacy_curve(event, 1e-3))
     fpr = np.array([1e-6, 1e-4, 0.01, 0.3, 0.7, 0.99])
     tpr = accounting.trade_off_bound(event, fpr, grid=1e-3)
     np.testing.assert_allclose([inverse(t) for t in tpr], fpr, rtol=1e-9)

@@ -6,6 +6,9 @@ References:
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import jax
@@ -16,8 +19,10 @@ from pydantic import Field
 from privsec.attacks.membership import shadows
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
+from privsec.core.data import Examples
 from privsec.core.evidence import MembershipScores
 from privsec.core.target import Target
+from privsec.ops.augment import view
 from privsec.ops.leave_out import Moments, chunks, moments
 
 Variance = Literal["pooled", "per_example", "shrunk"]
@@ -41,6 +46,10 @@ class LiRA(Attack):
     `per_example` with 64 usable references or more, else `pooled`."""
     prior_weight: float = Field(default=8.0, gt=0)
     """How many observations the common variance counts for (`variance: shrunk`)."""
+    queries: int = Field(default=1, ge=1, le=18)
+    """How many views of each record are asked about: the record, and augmented copies of it (see `ops/augment.py`).
+    Their log-ratios are added (offline: the z-scores averaged), as if the answers were independent. More than one pays
+    against models trained on augmented records; against others the record itself says most, and copies dilute it."""
 
     family: ClassVar[Family] = "membership"
     needs: ClassVar[Access] = Access.SCORES
@@ -48,15 +57,36 @@ class LiRA(Attack):
     paper: ClassVar[str] = "Carlini et al. 2022, arXiv 2112.03570"
 
     def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> MembershipScores:
-        del key
+        scores, variance = [], self.variance
         # A spread takes two values.
-        seen = shadows.observe(target, knowledge, "margin", inside=2 * self.online, outside=2)
-        variance = self.variance
-        if variance == "auto":
-            variance = "per_example" if seen.usable.sum(axis=1).min() >= ENOUGH else "pooled"
-        return MembershipScores(
-            likelihood_ratio(*seen, online=self.online, variance=variance, prior_weight=self.prior_weight)
-        )
+        for seen in views(target, knowledge, key, self.queries, inside=2 * self.online, outside=2):
+            if variance == "auto":
+                variance = "per_example" if seen.usable.sum(axis=1).min() >= ENOUGH else "pooled"
+            ratio = likelihood_ratio(*seen, online=self.online, variance=variance, prior_weight=self.prior_weight)
+            scores.append(ratio if self.online else ratio / self.queries)
+        return MembershipScores(functools.reduce(np.add, scores), float(self.queries))
+
+
+def views(
+    target: Target, knowledge: Knowledge, key: jax.Array, queries: int, *, inside: int, outside: int
+) -> Iterator[shadows.Shadows]:
+    """The margins of each view of the candidates, one after the other; the first is the candidates themselves.
+
+    Args:
+        target: the targets.
+        knowledge: the attacker's candidates and references.
+        key: for the noise in the views; all models are asked about the same ones.
+        queries: how many views.
+        inside: see `shadows.observe`, also for the errors.
+        outside: likewise.
+    """
+    records = shadows.candidates_of(knowledge)
+    for number in range(queries):
+        if number:
+            x = np.asarray(view(records.x, number, key))
+            x = x if knowledge.box is None else np.clip(x, *(np.asarray(end) for end in knowledge.box))
+            knowledge = replace(knowledge, candidates=Examples(x, records.y))
+        yield shadows.observe(target, knowledge, "margin", inside=inside, outside=outside)
 
 
 def likelihood_ratio(

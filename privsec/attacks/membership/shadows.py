@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -47,12 +48,25 @@ def population_of(knowledge: Knowledge) -> Examples:
 
 
 def observe(target: Target, knowledge: Knowledge, signal: str, *, inside: int, outside: int) -> Shadows:
-    """The signal on targets and references, checked.
+    """The signal on targets and references, checked; `signal` is its name in `core/signals.py`, the rest as `ask`."""
+    candidates = candidates_of(knowledge)
+    return ask(target, knowledge, lambda models: models.observe(candidates, signal), inside=inside, outside=outside)
+
+
+def ask(
+    target: Target,
+    knowledge: Knowledge,
+    question: Callable[[Target], Float[np.ndarray, " T N *signal"]],
+    *,
+    inside: int,
+    outside: int,
+) -> Shadows:
+    """What targets and references answer to one question, checked.
 
     Args:
         target: the targets.
         knowledge: the attacker's candidates and references.
-        signal: its name in `core/signals.py`.
+        question: of a stack of models, about the candidates.
         inside: for how many usable references, at least, each candidate must have been trained on (IN).
         outside: and for how many not (OUT).
 
@@ -68,11 +82,9 @@ def observe(target: Target, knowledge: Knowledge, signal: str, *, inside: int, o
                 "train more models (`population.models`), in complementary pairs"
             )
     assert knowledge.references is not None
-    candidates = candidates_of(knowledge)
-    answers = target.observe(candidates, signal)
-    if target.is_served_like(knowledge.references):
-        return Shadows(answers, answers, included, usable)
-    return Shadows(answers, knowledge.references.observe(candidates, signal), included, usable)
+    answers = question(target)
+    known = answers if target.is_served_like(knowledge.references) else question(knowledge.references)
+    return Shadows(answers, known, included, usable)
 
 
 def check_references(target: Target, knowledge: Knowledge) -> tuple[Bool[np.ndarray, "M N"], Bool[np.ndarray, "#T M"]]:

@@ -7,6 +7,7 @@ import pytest
 
 from privsec.attacks.membership.attack_p import AttackP
 from privsec.attacks.membership.attack_r import AttackR
+from privsec.attacks.membership.bavaria import BaVarIA
 from privsec.attacks.membership.confidence import Confidence
 from privsec.attacks.membership.correctness import Correctness
 from privsec.attacks.membership.entropy import Entropy
@@ -28,6 +29,9 @@ WITH_REFERENCES = [
     RMIA(),
     RMIA(online=False),
     RMIA(online=False, a=0.3, temperature=1.0),
+    BaVarIA(),
+    BaVarIA(likelihood="gaussian"),
+    BaVarIA(online=False),
     AttackR(),
     Confidence(),
     Entropy(),
