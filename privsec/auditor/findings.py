@@ -87,7 +87,7 @@ def record_of(
             found.outcomes, ran, kind=found.kind, references=found.references > 0, given=found.given
         ),
         *cautions.about_units(units, ran[0].shared if ran else None),
-        *likeness.shift(blind, labels_only=pool.side.x is None),
+        *(likeness.shift(blind, worst.get("auc"), labels_only=pool.side.x is None) if by.design == "records" else ()),
         *cautions.about_bounds(bound),
         *of_claim,
     ]

@@ -45,20 +45,33 @@ def repeats(pool: Pool) -> int:
     return pool.size - len(np.unique(digests(pool.side.x)))
 
 
-def shift(blind: Figure | None, *, labels_only: bool) -> list[Caution]:
-    """What the blind baseline says of the figures."""
-    if blind is None or blind.value is None or blind.low is None:
+def shift(blind: Figure | None, attacked: Figure | None, *, labels_only: bool) -> list[Caution]:
+    """What the blind baseline says of the figures.
+
+    Members that differ in kind from non-members make every figure doubtful, and void where the attacks do not surely
+    outdo the classifier that never meets the model.
+
+    Args:
+        blind: its AUC.
+        attacked: the worst AUC over attacks.
+        labels_only: whether the records themselves were not given.
+    """
+    if blind is None or blind.low is None or blind.high is None:
         text = "Neither records nor labels were given, so nobody checked whether members and non-members are alike."
         return [Caution(code="no-blind-baseline", severity="note", text=text)]
-    what = "their labels alone" if labels_only else "the records alone"
     if blind.low <= 0.5:
         if not labels_only:
             return []
         text = "Members and non-members were compared by their labels only, as the records were not given."
         return [Caution(code="no-blind-baseline", severity="note", text=text)]
     text = (
-        f"Members can be told from non-members by {what}, without the model: AUC {blind.value:.3f} (at least "
-        f"{blind.low:.3f}). They come from different distributions, so an attack's success is not about the model "
-        "alone. Draw both at random from the same records."
+        f"Members can be told from non-members by {'their labels' if labels_only else 'the records'} alone, without "
+        f"the model: AUC {blind.value:.3f} (at least {blind.low:.3f}). They come from different distributions, "
     )
-    return [Caution(code="distribution-shift", severity="warning", text=text)]
+    outdone = attacked is not None and attacked.low is not None and attacked.low > blind.high
+    if outdone:
+        text += "so the attacks' success is not the model's doing alone, though they do better than that."
+    else:
+        text += "and the attacks do not surely do better: the figures say nothing about the model."
+    text += " Draw members and non-members at random from the same records."
+    return [Caution(code="distribution-shift", severity="warning" if outdone else "invalid", text=text)]

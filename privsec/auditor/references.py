@@ -19,7 +19,8 @@ from privsec.runner.progress import Narrator
 
 Train = Callable[[np.ndarray, np.ndarray, int], Any]
 """(x, y, seed) -> a Target, or a model that can be made one: a fitted classifier of scikit-learn, a flax or PyTorch
-module, a function from records to probabilities."""
+module, a function from records to probabilities. Where the audited Target was made with settings of its own (a floor, a
+wrapper), make these in the same way and return Targets: models that answer differently are no references."""
 
 
 class References(NamedTuple):

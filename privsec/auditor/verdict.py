@@ -51,9 +51,12 @@ def verdict_of(
         titles = ", ".join(one.outcome.title for one in found)
         sentences = [_auc(worst["auc"], units), *_tail(worst), f"Attacks that showed it: {titles}."]
         sentences += _shown(bound)
+        headline = f"The model gives away who was in its training data (shown with {sure})"
+        if any(caution.code == "distribution-shift" for caution in cautions):
+            headline = "Members are told from non-members, in part because they differ in kind"
         return Verdict(
             level="leak_shown",
-            headline=f"The model gives away who was in its training data (shown with {sure})",
+            headline=headline,
             sentences=tuple(sentences),
         )
     sentences = [

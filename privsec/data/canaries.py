@@ -114,8 +114,8 @@ def plant(
 
     >>> records = Examples(np.zeros((100, 3), np.float32), np.arange(100) % 5)
     >>> planted = plant(records, 40, "mislabeled", jax.random.key(0))
-    >>> planted.canaries.size, planted.train.size == 60 + planted.coins.sum()
-    (40, True)
+    >>> planted.canaries.size, planted.train.size - int(planted.coins.sum())
+    (40, 60)
 
     References: Steinke et al. 2023, arXiv 2305.08846 (one run, fair coins); Nasr et al. 2023, arXiv 2302.07956.
     """

@@ -143,8 +143,14 @@ def test_members_from_another_distribution_are_noticed_by_the_blind_baseline():
     x = np.random.default_rng(0).normal(size=(2, N, 5))
     scores = normal(1), normal(0)
     assert "distribution-shift" not in codes(audit(*scores, features=x))
-    shifted = audit(*scores, features=(x[0] + 1, x[1]))
+    shifted = audit(normal(2), normal(0), features=(x[0] + 0.2, x[1]))
     assert shifted.record.blind.low > 0.5 and codes(shifted)["distribution-shift"] == "warning"
+    assert shifted.verdict.level == "leak_shown" and "differ in kind" in shifted.verdict.headline
+    outdone = audit(*scores, features=(x[0] + 1, x[1]), fail_if=["auc > 0.99"])
+    assert codes(outdone)["distribution-shift"] == "invalid" and outdone.verdict.level == "unusable"
+    assert not outdone.passed  # on figures that say nothing, no rule passes
+    coins = audit(*scores, features=(x[0] + 1, x[1]), design="fair_coins")
+    assert "distribution-shift" not in codes(coins)  # coins made members and non-members alike
     assert codes(audit(*scores))["no-blind-baseline"] == "note"
 
 

@@ -31,4 +31,4 @@ def test_it_runs_without_a_warning(path, tmp_path):
         if output.output_type == "stream" and output.name == "stderr"
     ]
     assert not said
-    assert (tmp_path / "runs").is_dir()
+    assert any(tmp_path.iterdir())  # it kept what it made
