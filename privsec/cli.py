@@ -166,7 +166,10 @@ def audit(
     """Scores a model you already have, or a training: what it leaks, with bounds that hold; audit.json, audit.html.
 
     From score files (--members a.npy --non-members b.npy), from a model and records (--model, --url), or from one
-    training with canaries (--train). Exit status: 0 done, 1 a threshold was broken, 2 wrong usage or data.
+    training with canaries (--train).
+
+    Exit status: 0 done, 1 a threshold was broken, 2 wrong usage or data,
+    3 the audit cannot be used as it stands.
     """
     from privsec.auditor.requested import requested
     from privsec.report.audit_terminal import summary
@@ -180,6 +183,8 @@ def audit(
     console.print(f"page    {page}", highlight=False, soft_wrap=True)
     if not result.passed:
         raise typer.Exit(GATE_FAILED)
+    if result.verdict.level == "unusable":
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

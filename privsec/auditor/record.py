@@ -202,7 +202,8 @@ class ThreatModel(Part):
 class Verdict(Part):
     """The answer in words."""
 
-    level: Literal["claim_contradicted", "leak_shown", "no_leak_shown", "unusable"]
+    level: Literal["claim_contradicted", "claim_not_contradicted", "leak_shown", "no_leak_shown", "unusable"]
+    """`claim_not_contradicted` is the verdict on canaries of a training that claims a guarantee."""
     headline: str
     sentences: tuple[str, ...]
 

@@ -47,6 +47,8 @@ def verdict_of(
     if claim is not None and claim.contradicted and bound is not None:
         return _contradicted(claim, bound, sure)
     found = leaks(judged, alpha)
+    if units == "canaries" and claim is not None and bound is not None:
+        return _within(claim, bound, sure)
     if found:
         titles = ", ".join(one.outcome.title for one in found)
         sentences = [_auc(worst["auc"], units), *_tail(worst), f"Attacks that showed it: {titles}."]
@@ -92,6 +94,21 @@ def _contradicted(claim: Claim, bound: Bound, sure: str) -> Verdict:
             "implementation; canaries put in by fair coins would settle it."
         )
     return Verdict(level="claim_contradicted", headline=headline, sentences=(f"Shown: {shown}.", end))
+
+
+def _within(claim: Claim, bound: Bound, sure: str) -> Verdict:
+    """Of a training that claims a guarantee, canaries ask for no more than whether it is kept."""
+    if claim.epsilon is None:
+        headline = f"The canaries show epsilon {bound.epsilon:.2f} or more; no finite epsilon is claimed"
+    else:
+        headline = f"The claim of epsilon {claim.epsilon:.2f} is not contradicted; the canaries show {bound.epsilon:.2f}"
+    sentences = [
+        f"Shown: epsilon at least {bound.epsilon:.2f} at delta {bound.delta:g} ({bound.attack}; {sure}).",
+        "This does not prove the claim: other canaries, more of them or a stronger observer may show more.",
+    ]
+    if bound.ceiling is not None:
+        sentences.append(f"The most that {bound.n} canaries could have shown is epsilon {bound.ceiling:.2f}.")
+    return Verdict(level="claim_not_contradicted", headline=headline, sentences=tuple(sentences))
 
 
 def _auc(figure: Figure, units: str) -> str:

@@ -197,9 +197,9 @@ class Target:
         """The same Target remembering every scalar signal of its answers to `examples` (this very object).
 
         Many attacks that observe the same candidates then cost one forward pass: T x N numbers a signal are kept, never
-        T x N x C.
+        T x N x C. Outside of JAX, where asking again is what costs, the sorted top scores are kept too.
         """
-        answers = self._signals(examples, SCALARS)
+        answers = self._signals(examples, SCALARS if self.traceable else tuple(SIGNALS))
         return replace(self, _recorded=(*self._recorded, (examples, answers)))
 
     def _signals(self, examples: Examples, names: tuple[str, ...]) -> dict[str, np.ndarray]:

@@ -18,6 +18,7 @@ SEVERITIES = ("invalid", "warning", "note")
 """Of cautions, the gravest first."""
 LEVELS = {
     "claim_contradicted": ("leak", "▲", "The claim does not hold"),
+    "claim_not_contradicted": ("held", "●", "The claim is not contradicted"),
     "leak_shown": ("leak", "▲", "A leak is shown"),
     "no_leak_shown": ("held", "●", "No leak shown"),
     "unusable": ("unmeasured", "✕", "Unusable"),
@@ -98,6 +99,8 @@ def look(record: AuditRecord) -> tuple[str, str, str]:
     resolved = any(figure.value is not None for figure in record.worst.values())
     if looks == "held" and (not resolved or any(caution.severity == "invalid" for caution in record.cautions)):
         return "unmeasured", "?", name if resolved else "Nothing could be resolved"
+    if record.verdict.level == "claim_not_contradicted" and any(c.code == "claim-unreachable" for c in record.cautions):
+        return "unmeasured", "?", "The claim was out of this audit's reach"
     if record.verdict.level == "claim_contradicted" and record.epsilon_lower and record.epsilon_lower.grade != "proof":
         name = "The claim is in doubt"
     return looks, sign, name

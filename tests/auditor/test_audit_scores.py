@@ -287,3 +287,13 @@ def test_the_table_has_a_row_for_every_figure():
     assert isinstance(table, pd.DataFrame)
     assert set(table.scope) == {"worst", "attack"} and len(table) == 10
     assert table.set_index(["scope", "measure"]).loc[("worst", "auc"), "value"].item() > 0.7
+
+
+def test_canaries_of_a_training_that_claims_something_are_judged_by_the_claim():
+    coins = np.random.default_rng(0).random(2000) < 0.5
+    scores = np.random.default_rng(1).normal(coins * 1.0, 1)
+    within = audit(scores[coins], scores[~coins], design="fair_coins", claim=(8, 1e-5))
+    assert within.verdict.level == "claim_not_contradicted" and 0 < within.record.epsilon_lower.epsilon < 8
+    beyond = audit(scores[coins], scores[~coins], design="fair_coins", claim=(0.1, 1e-5))
+    assert beyond.verdict.level == "claim_contradicted" and "is false" in beyond.verdict.headline
+    assert audit(scores[coins], scores[~coins], design="fair_coins").verdict.level == "leak_shown"

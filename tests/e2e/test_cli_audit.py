@@ -62,6 +62,11 @@ def test_scores_are_audited_and_a_gate_stops(files):
     assert "<script" not in (files / "audit" / "audit.html").read_text()
 
 
+def test_an_audit_that_cannot_be_used_exits_3(files):
+    said = privsec("audit", "--members", "out.npy", "--non-members", "in.npy", "--out", "reversed", cwd=files)
+    assert said.returncode == 3 and "what=" in said.stdout  # non-members score higher: are these losses?
+
+
 def test_a_model_is_named_by_file_and_function(files):
     options = ["--model", "my_model.py:target", "--members", "in.npz", "--non-members", "out.npz", "--out", "of-model"]
     said = privsec("audit", *options, cwd=files)
@@ -78,7 +83,8 @@ def test_a_training_is_audited_by_its_config(files):
     record = json.loads((files / "of-training" / "audit.json").read_text())
     assert record["design"] == "fair_coins" and record["epsilon_lower"]["grade"] == "proof"
     assert record["claim"]["epsilon"] == pytest.approx(4, abs=0.1) and not record["claim"]["contradicted"]
-    assert record["subject"]["units"] == "canaries"
+    assert record["subject"]["units"] == "canaries" and record["verdict"]["level"] == "claim_not_contradicted"
+    assert "not contradicted" in said.stdout
 
 
 @pytest.mark.parametrize(

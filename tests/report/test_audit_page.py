@@ -279,6 +279,10 @@ def test_the_claim_stands_beside_what_was_measured(full):
 
 
 def test_a_claim_that_the_audit_could_not_reach_is_called_so():
+    verdict = Verdict(level="claim_not_contradicted", headline="Not contradicted.", sentences=())
+    unreachable = (Caution(code="claim-unreachable", severity="warning", text="Too few."),)
+    assert "The claim is not contradicted" in Parsed(audit_html(record(verdict=verdict, cautions=()))).text
+    assert "out of this audit's reach" in Parsed(audit_html(record(verdict=verdict, cautions=unreachable))).text
     text = Parsed(audit_html(record(claim=claim(8.0, contradicted=False)))).text
     assert "The claim lies above the ceiling" in text
     assert "The claim lies above the ceiling" not in Parsed(audit_html(record())).text
