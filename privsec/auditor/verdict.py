@@ -101,7 +101,7 @@ def _within(claim: Claim, bound: Bound, sure: str) -> Verdict:
     if claim.epsilon is None:
         headline = f"The canaries show epsilon {bound.epsilon:.2f} or more; no finite epsilon is claimed"
     else:
-        headline = f"The claim of epsilon {claim.epsilon:.2f} is not contradicted; the canaries show {bound.epsilon:.2f}"
+        headline = f"The claim of epsilon {claim.epsilon:.2f} is not contradicted; canaries show {bound.epsilon:.2f}"
     sentences = [
         f"Shown: epsilon at least {bound.epsilon:.2f} at delta {bound.delta:g} ({bound.attack}; {sure}).",
         "This does not prove the claim: other canaries, more of them or a stronger observer may show more.",
