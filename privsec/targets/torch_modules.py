@@ -130,7 +130,7 @@ def opacus_claim(engine: Any, delta: float) -> OpacusClaim:
 
 def _torch() -> Any:
     try:
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]  (an extra)
     except ImportError:
         raise TargetError("this takes PyTorch, which is not installed: pip install 'privsec[torch]'") from None
     return torch
