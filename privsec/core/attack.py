@@ -3,19 +3,48 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 
 from privsec.core.access import Access
-from privsec.core.data import Array, Examples
+from privsec.core.data import Array, Attribute, Constraints, Examples
 from privsec.core.evidence import Evidence
+from privsec.core.recipe import Params
 from privsec.core.spec import Spec
 from privsec.core.target import Target
 
 Family = Literal["membership", "inversion", "evasion", "poisoning", "reprogramming", "extraction"]
-Part = Literal["candidates", "population", "references"]
+Part = Literal["candidates", "population", "references", "points", "task", "hidden", "updates"]
+
+
+class Updates(NamedTuple):
+    """What an observer of the training saw: the gradients of S batches of B records each, at the target's parameters.
+
+    Attributes:
+        gradients: leaves [T, S, ...] shaped like the model's parameters: what the training's own rule makes of a batch,
+            with whatever clipping and noise the defenses bring.
+        start: leaves [T, ...]: the parameters at which they were taken.
+        batch: B.
+    """
+
+    gradients: Params
+    start: Params
+    batch: int
+
+
+class Hidden(NamedTuple):
+    """K records of which one attribute is to be guessed.
+
+    Attributes:
+        attribute: which, and how its values are encoded.
+        records: the K records, the attribute's columns set to zero, with their true labels.
+    """
+
+    attribute: Attribute
+    records: Examples
 
 
 @dataclass(frozen=True)
@@ -32,6 +61,11 @@ class Knowledge:
             targets and references alike (leave-one-out), row t is False at t itself and at its complementary twin,
             so that nothing about target t's membership is ever read.
         box: smallest and largest value of each feature, float32 arrays that broadcast to one record.
+        constraints: what a changed record must keep to beside the box.
+        points: records no target was trained on, with their labels, that the attacker wants taken for something else.
+        task: labelled records of another task, that the target is to be made to do.
+        hidden: records of which an attribute is to be guessed.
+        updates: gradients seen during the training.
     """
 
     num_classes: int
@@ -41,11 +75,17 @@ class Knowledge:
     included: Array | None = None
     usable: Array | None = None
     box: tuple[Array, Array] | None = None
+    constraints: Constraints | None = None
+    points: Examples | None = None
+    task: Examples | None = None
+    hidden: Hidden | None = None
+    updates: Updates | None = None
 
 
+# Attacks that use `hidden` or `updates` are not compiled as a whole: names and numbers among the leaves do no harm.
 jax.tree_util.register_dataclass(
     Knowledge,
-    data_fields=["candidates", "population", "references", "included", "usable", "box"],
+    data_fields=[field.name for field in dataclasses.fields(Knowledge) if field.name != "num_classes"],
     meta_fields=["num_classes"],
 )
 

@@ -29,6 +29,36 @@ class Examples(NamedTuple):
         return int(self.y.shape[0])
 
 
+class Constraints(NamedTuple):
+    """What an attacker who changes a record of a table has to keep to; arrays [D] beside the data's box.
+
+    Attributes:
+        fixed: bool: this feature cannot be changed.
+        step: float: values lie on the grid `offset + k * step`; 0 for a continuous feature.
+        offset: float.
+        group: int: features with the same number are a one-hot group (exactly one is on); -1 for none.
+    """
+
+    fixed: Array
+    step: Array
+    offset: Array
+    group: Array
+
+
+class Attribute(NamedTuple):
+    """A feature of a table that an attacker may want to know of a person.
+
+    Attributes:
+        columns: int [L]: the columns that encode it.
+        values: float32 [V, L]: what stands there for each of its values.
+        names: V names for tables.
+    """
+
+    columns: Array
+    values: Array
+    names: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A whole data set on the host, checked (see `data/validation.py`), before any split.
@@ -42,6 +72,10 @@ class Dataset:
         feature_names: D names for tables, else ().
         standardize: bool [D]: which columns are to be scaled by statistics of *public* records; None for none.
         sensitive: group codes int32 [N] by the attribute's name, for slices and fairness.
+        tracks: int32 [N]: records with one number show the same thing (frames of one film) and stay on one side of
+            every split; None where records are independent.
+        constraints: what a changed record must keep to beside its box; None where nothing is known.
+        attributes: features an attacker may want to infer, by name.
         source: where the records came from (a path, "bundled with scikit-learn", ...).
         sha256: digest of the file read, when there was one.
     """
@@ -54,6 +88,9 @@ class Dataset:
     feature_names: tuple[str, ...] = ()
     standardize: np.ndarray | None = None
     sensitive: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tracks: np.ndarray | None = None
+    constraints: Constraints | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
     source: str = ""
     sha256: str = ""
 
@@ -77,7 +114,13 @@ class Dataset:
 
     def take(self, rows: np.ndarray) -> Dataset:
         """The same data set with only `rows`."""
-        return replace(self, x=self.x[rows], y=self.y[rows], sensitive={k: v[rows] for k, v in self.sensitive.items()})
+        return replace(
+            self,
+            x=self.x[rows],
+            y=self.y[rows],
+            sensitive={k: v[rows] for k, v in self.sensitive.items()},
+            tracks=None if self.tracks is None else self.tracks[rows],
+        )
 
 
 class Splits(NamedTuple):

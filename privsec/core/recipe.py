@@ -57,6 +57,15 @@ class Model:
         meter: for a model that answers outside of JAX (a NumPy function, another library, an endpoint): what counts its
             queries. Such a model is neither compiled nor differentiated, and its `params` say only which model of a
             stack is asked. None for a model written in JAX.
+        differentiable: of a model outside of JAX: whether its own library gives gradients (`apply` then has a custom
+            derivative that asks it, eagerly).
+        draw: (params, x [B, ...], keys [B]) -> logits [B, C] of a model that answers at random, one fresh draw for each
+            record from its own key; `apply` is then one fixed version of it. None for a model that answers alike.
+        rejects: whether the last of the `num_classes` is no class but "refused": the record looked wrong.
+        adapted: the same decisions with gradients worth following: what an attacker who knows how the model is
+            defended attacks in its place, with the same params. None where the model itself will do.
+        certify: (params, x [B, ...], key) -> (labels int32 [B], -1 for an abstention, radius float32 [B]): L2 balls in
+            which the label provably does not change. None where nothing is claimed.
     """
 
     init: Callable[[jax.Array], Params]
@@ -68,6 +77,11 @@ class Model:
     )
     layers: tuple[Layer, ...] = ()
     meter: Meter | None = None
+    differentiable: bool = False
+    draw: Callable[[Params, jax.Array, jax.Array], jax.Array] | None = None
+    rejects: bool = False
+    adapted: Model | None = None
+    certify: Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None
 
 
 class Batch(NamedTuple):

@@ -16,6 +16,7 @@ from privsec.core.access import Access
 from privsec.core.data import Array, Examples
 from privsec.core.defense import OutputDefense, granted_behind
 from privsec.core.errors import AccessError
+from privsec.core.keys import query_keys
 from privsec.core.recipe import Model, Params
 from privsec.core.signals import SCALARS, SIGNALS
 
@@ -63,9 +64,9 @@ class Target:
     ) -> Target:
         """The Target of trained `params` served behind `outputs`.
 
-        Without output defenses everything up to the weights is granted (LOGITS for a model outside of JAX), and UPDATES
-        where there are checkpoints; with them, what they leave. An attacker who has the weights attacks the Target
-        without `outputs`.
+        Without output defenses everything up to the weights is granted (of a model outside of JAX the logits, or the
+        gradients where its library gives them), and UPDATES where there are checkpoints; with them, what they leave. An
+        attacker who has the weights attacks the Target without `outputs`.
 
         Args:
             model: the architecture's functions.
@@ -86,7 +87,8 @@ class Target:
             one = jax.tree.leaves(jax.eval_shape(model.init, jax.random.key(0)))[0]
             leaf = jax.tree.leaves(params)[0]
             secret = jax.random.split(jax.random.key(0), jnp.shape(leaf)[: leaf.ndim - one.ndim])
-        granted = granted_behind(outputs) & (Access.LOGITS if model.meter else Access.WEIGHTS)
+        outside = Access.GRADIENTS if model.differentiable else Access.LOGITS
+        granted = granted_behind(outputs) & (outside if model.meter else Access.WEIGHTS)
         if checkpoints and not outputs:
             granted |= Access.UPDATES
         return cls(model, params, secret, outputs, granted if grants is None else granted & grants, checkpoints)
@@ -143,28 +145,50 @@ class Target:
         return self.model.meter.spent if self.model.meter else None
 
     # What an attacker may ask, from the weakest access to the strongest. x is [B, ...]; a stack answers [T, B, ...].
+    # A model that answers at random draws by `keys` [B], one for each record; without, by the query and its own secret.
 
-    def labels(self, x: Array) -> jax.Array:
+    def labels(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
         """Predicted labels int32 [B]. Needs LABELS."""
         self._demand(Access.LABELS, "labels")
-        return jnp.argmax(self._answer(jnp.asarray(x)), axis=-1)
+        return jnp.argmax(self._answer(jnp.asarray(x), keys), axis=-1)
 
-    def log_scores(self, x: Array) -> jax.Array:
+    def log_scores(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
         """Log-probabilities [B, C] after the output defenses; finite. Needs SCORES.
 
         The log form carries what scores carry without losing the digits next to 0 and 1.
         """
         self._demand(Access.SCORES, "scores")
-        return self._guard_gradient(self._answer(jnp.asarray(x)))
+        return self._guard_gradient(self._answer(jnp.asarray(x), keys))
 
-    def scores(self, x: Array) -> jax.Array:
+    def scores(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
         """Probabilities [B, C] after the output defenses. Needs SCORES."""
-        return jnp.exp(self.log_scores(x))
+        return jnp.exp(self.log_scores(x, keys))
 
-    def logits(self, x: Array) -> jax.Array:
+    def logits(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
         """Logits [B, C] of the bare model. Needs LOGITS; differentiable only with GRADIENTS."""
         self._demand(Access.LOGITS, "logits")
-        return self._guard_gradient(self._of_each(lambda params, _: self.model.apply(params, jnp.asarray(x))))
+        x = jnp.asarray(x)
+        return self._guard_gradient(self._of_each(lambda params, secret: self._logits(params, secret, x, keys)))
+
+    @property
+    def adapted(self) -> Target:
+        """What an attacker who knows how the model is defended differentiates in its place. Needs GRADIENTS.
+
+        It decides as this Target does; where the model hides nothing, it is this Target.
+        """
+        self._demand(Access.GRADIENTS, "the adapted model")
+        model = self.model.adapted
+        return self if model is None else replace(self, model=model, _recorded=())
+
+    @property
+    def unaware(self) -> Target:
+        """The same Target as an attacker sees it who does not know how it is defended: `adapted` is then itself."""
+        return replace(self, model=_unaware(self.model), _recorded=())
+
+    @property
+    def random(self) -> bool:
+        """Whether asking the same thing again may bring another answer."""
+        return self.model.draw is not None
 
     @property
     def params(self) -> Params:
@@ -223,14 +247,19 @@ class Target:
         answers = dict(axis.over_models(of_model, range(stack.size or 0)))
         return {name: np.stack([answers[m][name] for m in sorted(answers)]) for name in names}
 
-    def _answer(self, x: jax.Array) -> jax.Array:
+    def _answer(self, x: jax.Array, keys: jax.Array | None = None) -> jax.Array:
         def one(params: Params, secret: jax.Array) -> jax.Array:
-            log_scores = jax.nn.log_softmax(self.model.apply(params, x))
+            log_scores = jax.nn.log_softmax(self._logits(params, secret, x, keys))
             for position, defense in enumerate(self.outputs):
                 log_scores = defense.on_outputs(log_scores, x, jax.random.fold_in(secret, position))
             return log_scores
 
         return self._of_each(one)
+
+    def _logits(self, params: Params, secret: jax.Array, x: jax.Array, keys: jax.Array | None) -> jax.Array:
+        if self.model.draw is None:
+            return self.model.apply(params, x)
+        return self.model.draw(params, x, query_keys(secret, x) if keys is None else keys)
 
     def _of_each(self, one: Callable[[Params, jax.Array], jax.Array]) -> jax.Array:
         """`one` of the model's parameters and secret; for a stack, of each model's, with a leading [T]."""
@@ -250,6 +279,11 @@ class Target:
 
     def _guard_gradient(self, answer: jax.Array) -> jax.Array:
         return answer if Access.GRADIENTS in self.grants else _not_differentiable(answer)
+
+
+@functools.lru_cache(maxsize=64)
+def _unaware(model: Model) -> Model:
+    return replace(model, adapted=None)
 
 
 @jax.custom_jvp

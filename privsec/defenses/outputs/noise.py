@@ -6,10 +6,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float32, Key, Real
+from jaxtyping import Float32, Key
 from pydantic import Field
 
 from privsec.core.defense import OutputDefense
+from privsec.core.keys import query_keys
 
 FLOOR = 1e-6
 """What a score that the noise pushed to zero or below is answered as, before the answer is made to sum to one."""
@@ -50,27 +51,3 @@ def draw(mechanism: str, keys: Key[jax.Array, " B"], num_classes: int) -> Float3
     """Unit noise, row b from `keys[b]` alone."""
     law = jax.random.normal if mechanism == "gaussian" else jax.random.laplace
     return jax.vmap(lambda key: law(key, (num_classes,)))(keys)
-
-
-def query_keys(secret: Key[jax.Array, ""], x: Real[jax.Array, " B *features"]) -> Key[jax.Array, " B"]:
-    """A key for each query: row b's is a keyed hash of the bits of `x[b]`, whatever else is in the batch.
-
-    An XOR-MAC: each feature's 32 bits, with the feature's position, go through the random function that `secret` picks,
-    and the results are XORed. Without the secret two different queries collide with probability 2^-64. Zero and minus
-    zero, which no model tells apart, are one query.
-
-    Args:
-        secret: the server's key.
-        x: queries, read as float32.
-
-    References: Bellare, Guerin & Rogaway 1995, "XOR MACs".
-    """
-    flat = jnp.reshape(x, (x.shape[0], -1)).astype(jnp.float32)
-    words = jax.lax.bitcast_convert_type(jnp.where(flat == 0, 0.0, flat), jnp.uint32)
-    of_position = jax.vmap(jax.random.fold_in, (None, 0))(secret, jnp.arange(words.shape[1]))
-
-    def digest(row: jax.Array) -> jax.Array:
-        data = jax.random.key_data(jax.vmap(jax.random.fold_in)(of_position, row))
-        return jax.lax.reduce(data, jnp.uint32(0), jax.lax.bitwise_xor, (0,))
-
-    return jax.random.wrap_key_data(jax.vmap(digest)(words), impl=jax.random.key_impl(secret))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from privsec.defenses.outputs.noise import Noise, draw, query_keys
+from privsec.core.keys import query_keys
+from privsec.defenses.outputs.noise import Noise, draw
 
 SECRET = jax.random.key(11)
 

@@ -1,0 +1,1 @@
+"""Evasion: a record is changed a little, and the model errs."""
