@@ -38,6 +38,8 @@ class Population(Spec):
     """How many models: complementary pairs, so an even number."""
     size: int = Field(default=500, ge=2)
     """Records each model is trained on; twice as many are candidates, the rest is public."""
+    points: int = Field(default=1000, ge=1)
+    """How many of the attacker's records, at most, are changed by attacks on single records (evasion)."""
 
     @field_validator("models")
     @classmethod

@@ -13,16 +13,22 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from privsec.core import keys
+from privsec.core.access import Access
 from privsec.core.attack import Attack, Knowledge
-from privsec.core.data import Dataset
+from privsec.core.data import Dataset, Examples
+from privsec.core.defense import ModelDefense
 from privsec.core.errors import NotApplicable, PrivsecError
 from privsec.core.evidence import Evidence
+from privsec.core.recipe import Model, Params
 from privsec.core.target import Target
-from privsec.runner import evaluators, judge, provenance
+from privsec.runner import evaluators, judge, observed, provenance
+from privsec.runner.case import Case, Judgement
 from privsec.runner.config import Experiment
+from privsec.runner.judging import utility
 from privsec.runner.plan import Bank, Cell, Plan, family_of, holds_model, plan
 from privsec.runner.progress import Narrator
 from privsec.runner.results import CellResult, Results
@@ -119,14 +125,18 @@ class _Run:
         self.facts["data"] = provenance.data_facts(self._dataset, world)
         return world
 
+    def _bank_of(self, digest: str) -> Bank:
+        return next(bank for bank in self.plan.banks if bank.digest == digest)
+
     def _make_bank(self, digest: str) -> Kept:
         """All models of one bank, trained where they were not yet; every leaf has a leading [M]."""
-        bank = next(bank for bank in self.plan.banks if bank.digest == digest)
+        bank = self._bank_of(digest)
         world, count = self._world(bank.seed), self.experiment.population.models
+        model = bank.model(world.model)
 
         def train(missing: list[int]) -> Iterable[tuple[int, Kept]]:
             trained = many.train_many(
-                world.model,
+                model,
                 bank.recipe,
                 world.candidates,
                 world.member,
@@ -138,19 +148,31 @@ class _Run:
             for m, one in self.narrator.follow(what, trained, count, count - len(missing)):
                 yield m, Kept(one.params, one.checkpoints)
 
-        models = self._kept(bank, [f"model-{m:05d}" for m in range(count)], train, bank.recipe.checkpoints)
+        names = [f"model-{m:05d}" for m in range(count)]
+        models = self._kept(bank, model, names, train, bank.recipe.checkpoints)
         if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(models)):
             raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
         return many.stack(models)
 
-    def _make_target(self, bank_digest: str, outputs: tuple, seed: int) -> Target:
-        """The bank's models behind these output defenses, with their answers to the shared records remembered."""
-        world = self._world(seed)
+    def _make_target(self, bank_digest: str, guards: tuple[ModelDefense, ...], outputs: tuple, seed: int) -> Target:
+        """The bank's models under these defenses, with their answers to the shared records remembered."""
+        world, bank = self._world(seed), self._bank_of(bank_digest)
         secrets = jax.random.split(keys.derive(world.root, "outputs"), self.experiment.population.models)
         params, history = self._bank(bank_digest)
-        served = Target.of(world.model, params, secrets, outputs, checkpoints=many.checkpoints(history))
+        checkpoints = many.checkpoints(history)
+        model = bank.model(world.model)
+        with self._timed("defenses"):
+            for position, guard in enumerate(guards):
+                key = keys.derive(world.root, "guard", position, guard.digest)
+                params, *checkpoints = (
+                    _guarded(guard, model, each, world.holdout, key) for each in (params, *checkpoints)
+                )
+                model = guard.on_model(model)
+        served = Target.of(model, params, secrets, outputs, checkpoints=checkpoints)
         with self._timed("answers"):
-            return served.record(world.candidates).record(world.population)
+            known = served.record(world.candidates)
+            shared = any(attack.family == "membership" for attack in self.experiment.attacks)
+            return known.record(world.population) if shared else known
 
     def _make_evaluators(self, seed: int) -> Target:
         """The independent classifiers of a seed, for reconstructions."""
@@ -160,18 +182,18 @@ class _Run:
             made = evaluators.train(world)
             return ((i, Kept(made[i])) for i in missing)
 
-        models = self._kept(bank, ["evaluator-0", "evaluator-1"], train)
+        models = self._kept(bank, world.model, ["evaluator-0", "evaluator-1"], train)
         return Target.of(world.model, many.stack(models).params).record(world.candidates)
 
     def _kept(
         self,
         bank: Bank,
+        model: Model,
         names: list[str],
         train: Callable[[list[int]], Iterable[tuple[int, Kept]]],
         checkpoints: int = 0,
     ) -> list[Kept]:
         """The named models of a bank: read where they are finished, trained and kept where they are not."""
-        model = self._world(bank.seed).model
         with self.store.training(bank, lambda: self.narrator.warn("another run trains these models: waiting for it")):
             found = [self.store.load_model(bank, name, model, checkpoints) for name in names]
             missing = [i for i, kept in enumerate(found) if kept is None]
@@ -192,7 +214,7 @@ class _Run:
         try:
             judgement = self._utility(cell) if cell.attack is None else self._attack(cell, cell.attack)
             judgement.facts["seconds"] = round(time.perf_counter() - start, 3)
-            estimates = judge.estimates(family_of(cell), judgement.per_target, judgement.facts)
+            estimates = judge.estimates(judgement.per_target, judgement.facts)
             judge.check_certificate(estimates, cell.bank)
             result = self._result(cell, "ok", "", estimates, judgement.per_target, judgement.facts)
             return self.store.save_cell(cell, result, judgement.arrays)
@@ -207,22 +229,32 @@ class _Run:
         except OSError as error:
             return self._result(cell, "failed", f"{result.reason}; could not be stored: {error.strerror}".strip("; "))
 
-    def _utility(self, cell: Cell) -> judge.Judgement:
-        target = self._target(cell.bank.digest, cell.outputs, cell.seed)
+    def _utility(self, cell: Cell) -> Judgement:
+        target = self._target(cell.bank.digest, cell.guards, cell.outputs, cell.seed)
         with self._timed("measures"):
-            return judge.utility_of(target, self._world(cell.seed), cell.bank)
+            return utility.judged(target, self._world(cell.seed), cell.bank)
 
-    def _attack(self, cell: Cell, attack: Attack) -> judge.Judgement:
+    def _attack(self, cell: Cell, attack: Attack) -> Judgement:
         if cell.reason:
             raise NotApplicable(cell.reason)
         world = self._world(cell.seed)
-        target = self._target(cell.bank.digest, () if holds_model(attack) else cell.outputs, cell.seed)
-        knowledge = world.knowledge(attack, target.restrict(attack.needs))
-        with self._timed("attacks"):
-            key = keys.derive(world.root, "attack", attack.digest)
-            evidence = _evidence(attack, target.restrict(attack.needs), knowledge, key)
+        outputs = () if holds_model(attack) else cell.outputs
+        guards = () if "updates" in attack.requires else cell.guards
+        target = self._target(cell.bank.digest, guards, outputs, cell.seed)
+        seen = observed.updates(attack, cell.bank, world, target) if "updates" in attack.requires else None
+        if seen is not None:
+            target = replace(target, grants=target.grants | Access.UPDATES)
+        knowledge = world.knowledge(attack, target.restrict(attack.needs), seen)
+        key = keys.derive(world.root, "attack", attack.digest)
+
+        def attacked(target: Target) -> Evidence:
+            with self._timed("attacks"):
+                return _evidence(attack, target.restrict(attack.needs), knowledge, key)
+
+        evidence = attacked(target)
+        case = Case(attack, target, world, key, lambda: self._evaluators(cell.seed), attacked)
         with self._timed("measures"):
-            return judge.judge(evidence, world, lambda: self._evaluators(cell.seed))
+            return judge.judge(evidence, case)
 
     def _result(
         self,
@@ -254,6 +286,16 @@ class _Run:
             yield
         finally:
             self.seconds[stage] += time.perf_counter() - start
+
+
+def _guarded(guard: ModelDefense, model: Model, params: Params, public: Examples, key: jax.Array) -> Params:
+    """A stack's parameters under a defense of the model, fitted model by model."""
+    leaves = jax.tree.leaves(params)
+    each = [
+        guard.on_params(model, jax.tree.map(lambda leaf, m=m: leaf[m], params), public, keys.derive(key, m))
+        for m in range(len(leaves[0]))
+    ]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
 
 
 def _evidence(attack: Attack, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:

@@ -3,95 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from privsec.core.access import Access
 from privsec.core.errors import PrivsecError
 from privsec.core.estimate import Estimate
-from privsec.core.evidence import Evidence, MembershipScores, Reconstructions
-from privsec.core.target import Target
-from privsec.measures import blind, inversion, membership, utility
+from privsec.core.evidence import Evidence, MembershipScores, Perturbed, Predictions, Program, StolenModel
 from privsec.privacy.accounting import tpr_bound
+from privsec.runner.case import Case, Judgement
+from privsec.runner.judging import (
+    inversion,
+    membership,
+    utility,
+)
 from privsec.runner.plan import Bank
-from privsec.runner.slices import GROUP
-from privsec.runner.world import World
 
 VACUOUS = 50.0
 """An epsilon above this allows everything: there is nothing to check."""
 
+KINDS: Mapping[str, ModuleType] = {
+    "membership": membership,
+    "inversion": inversion,
+    "utility": utility,
+}
+"""What is judged alike: `judged(evidence, case)` holds it against the truth, `estimates` gives intervals."""
 
-class Judgement(NamedTuple):
-    """What the truth says of one cell: measure -> values [T], facts for the report, arrays for its pictures."""
-
-    per_target: dict[str, np.ndarray]
-    facts: dict[str, Any]
-    arrays: dict[str, np.ndarray]
-
-
-def judge(evidence: Evidence, world: World, evaluators: Callable[[], Target]) -> Judgement:
-    """Holds evidence of any family against the truth.
-
-    Args:
-        evaluators: gives the seed's independent classifiers; called for reconstructions only.
-    """
-    if isinstance(evidence, Reconstructions):
-        return _of_inversion(evidence, world, evaluators())
-    return _of_membership(evidence, world)
+BY_TYPE: Mapping[type, str] = {
+    MembershipScores: "membership",
+    Predictions: "attributes",
+    Perturbed: "evasion",
+    Program: "reprogramming",
+    StolenModel: "extraction",
+}
+"""Kinds of evidence by its type; reconstructions are of classes, or of the records of a batch."""
 
 
-def _of_membership(evidence: MembershipScores, world: World) -> Judgement:
-    per_target = membership.measure(evidence, world.member)
-    per_target["null_auc"] = world.blind_auc
-    facts = {"queries": float(evidence.queries), "negatives": membership.non_members(evidence, world.member)}
-    arrays = {
-        "scores": np.asarray(evidence.scores, np.float64),
-        "member": world.member,
-        "rows": world.splits.candidates,
-        "y": np.asarray(world.candidates.y),
-    }
-    sensitive = world.dataset.sensitive.items()
-    arrays |= {f"{GROUP}{name}": np.asarray(codes)[world.splits.candidates] for name, codes in sensitive}
-    return Judgement(per_target, facts, arrays)
-
-
-def _of_inversion(evidence: Reconstructions, world: World, evaluators: Target) -> Judgement:
-    evidence = Reconstructions(*(np.asarray(value) for value in evidence))
-    count, prompts = evidence.x.shape[:2]
-    public = world.holdout, world.population
-    means = inversion.class_means(
-        np.concatenate([part.x for part in public]), np.concatenate([part.y for part in public]), evidence.y
-    ).astype(np.float32)
-    low, high = world.box
-    truth = inversion.InversionTruth(
-        x=np.asarray(world.candidates.x),
-        y=np.asarray(world.candidates.y),
-        member=world.member[:count],
-        labels=np.asarray(evaluators.labels(evidence.x.reshape(-1, *world.dataset.shape))).reshape(-1, count, prompts),
-        class_means=means,
-        class_mean_labels=np.asarray(evaluators.labels(means)),
-        data_range=float(np.max(np.asarray(high - low))),
-    )
-    correct = evaluators.observe(world.candidates, "correct").mean(axis=1)
-    facts = {"queries": float(evidence.queries), "evaluator_accuracy": [round(float(share), 4) for share in correct]}
-    return Judgement(inversion.measure(evidence, truth), facts, inversion.exhibits(evidence, truth))
-
-
-def utility_of(target: Target, world: World, bank: Bank) -> Judgement:
-    """What the defended model is still worth, as its users meet it: behind its output defenses."""
-    correct = target.observe(world.candidates, "correct")
-    scores = target.observe(world.candidates, "top_scores")[..., 0] if Access.SCORES in target.grants else None
-    per_target = utility.measure(correct, world.member, scores)
-    facts: dict[str, Any] = {"records": bank.recipe.records}
-    if bank.recipe.dp_event is not None and bank.claim is not None:
-        facts |= {**bank.claim._asdict(), **bank.recipe.dp_event._asdict()}
-    return Judgement(per_target, facts, {})
+def judge(evidence: Evidence, case: Case) -> Judgement:
+    """Holds evidence of any family against the truth."""
+    reconstructed = "gradient_inversion" if "updates" in case.attack.requires else "inversion"
+    kind = BY_TYPE.get(type(evidence), reconstructed)
+    judgement = KINDS[kind].judged(evidence, case)
+    return judgement._replace(facts={**judgement.facts, "kind": kind})
 
 
 def estimates(
-    family: str, per_target: Mapping[str, np.ndarray], facts: Mapping[str, Any], seeds: np.ndarray | None = None
+    per_target: Mapping[str, np.ndarray], facts: Mapping[str, Any], seeds: np.ndarray | None = None
 ) -> dict[str, Estimate]:
     """The Estimates of one cell, or of the same cell over several seeds.
 
@@ -100,19 +59,7 @@ def estimates(
         facts: the Judgement's (of any of the seeds).
         seeds: [T], or None for one seed.
     """
-    count = len(next(iter(per_target.values())))
-    pairs = np.arange(count) // 2
-    if family == "utility":
-        answer = utility.estimates(per_target, pairs, seeds, records=facts["records"])
-        if "epsilon" in facts:
-            claimed = facts["epsilon"]
-            answer["epsilon_claimed"] = Estimate(claimed, claimed, claimed, 0, f"epsilon at delta {facts['delta']:g}")
-        return answer
-    if family == "inversion":
-        return inversion.estimates(per_target, seeds)
-    attacked = {name: values for name, values in per_target.items() if name != "null_auc"}
-    answer = membership.estimates(attacked, pairs, seeds, negatives=facts["negatives"])
-    return {**answer, "null_auc": blind.estimate(per_target["null_auc"], pairs, seeds)}
+    return KINDS[facts["kind"]].estimates(per_target, facts, seeds)
 
 
 def check_certificate(answer: Mapping[str, Estimate], bank: Bank) -> None:

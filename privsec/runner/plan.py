@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 from privsec import __version__
 from privsec.core.access import Access
 from privsec.core.attack import Attack
-from privsec.core.defense import OutputDefense, TrainingDefense, granted_behind
-from privsec.core.recipe import Recipe
+from privsec.core.defense import ModelDefense, OutputDefense, TrainingDefense, granted_behind
+from privsec.core.recipe import Model, Recipe
 from privsec.defenses.training.dp_sgd import DPSGD
 from privsec.runner.config import Experiment, load
 
@@ -24,8 +24,8 @@ FEWEST_MODELS = 4
 class Bank:
     """One population of models: everything that decides their parameters, and nothing else.
 
-    Cells whose defenses differ only in the outputs share a bank, and so do runs that differ in attacks or in the number
-    of models: `digest` names the models, so that more of them can be added later.
+    Cells whose defenses differ only after the training share a bank, and so do runs that differ in attacks or in the
+    number of models: `digest` names the models, so that more of them can be added later.
     """
 
     experiment: Experiment
@@ -55,6 +55,10 @@ class Bank:
         recipe = self.experiment.training.recipe(self.experiment.population.size)
         return functools.reduce(lambda made, defense: defense.on_recipe(made), self.defenses, recipe)
 
+    def model(self, bare: Model) -> Model:
+        """The architecture that is trained: the bare one, as the training defenses change it."""
+        return functools.reduce(lambda made, defense: defense.on_model(made), self.defenses, bare)
+
     @functools.cached_property
     def claim(self) -> Claim | None:
         """The privacy that the training claims; None where there is no guarantee."""
@@ -83,6 +87,7 @@ class Cell:
 
     bank: Bank
     defense: str
+    guards: tuple[ModelDefense, ...]
     outputs: tuple[OutputDefense, ...]
     attack: Attack | None
     reason: str = ""
@@ -100,8 +105,11 @@ class Cell:
     def digest(self) -> str:
         """Names the cell's numbers: a finished cell with this digest is never computed again."""
         parts = [self.attack.digest] if self.attack else ["utility"]
-        parts += [defense.digest for defense in self.outputs]
-        return _digest(self.bank.digest, self.bank.experiment.population.models, self.defense, self.title, *parts)
+        parts += [defense.digest for defense in (*self.guards, *self.outputs)]
+        population = self.bank.experiment.population
+        if self.attack and "points" in self.attack.requires:
+            parts.append(str(population.points))
+        return _digest(self.bank.digest, population.models, self.defense, self.title, *parts)
 
 
 @dataclass(frozen=True)
@@ -131,10 +139,11 @@ def plan(source: str | Path | dict[str, Any] | Experiment) -> Plan:
         for name, defenses in experiment.defenses.items():
             bank = Bank(experiment, fingerprint, seed, tuple(d for d in defenses if isinstance(d, TrainingDefense)))
             bank = banks.setdefault(bank.digest, bank)
+            guards = tuple(d for d in defenses if isinstance(d, ModelDefense))
             outputs = tuple(d for d in defenses if isinstance(d, OutputDefense))
-            cells.append(Cell(bank, name, outputs, None))
+            cells.append(Cell(bank, name, guards, outputs, None))
             for attack in experiment.attacks:
-                cells.append(Cell(bank, name, outputs, attack, _obstacle(experiment, outputs, attack)))
+                cells.append(Cell(bank, name, guards, outputs, attack, _obstacle(experiment, outputs, attack)))
     for bank in banks.values():
         _ = bank.recipe  # composes the defenses now: a list that cannot work is found before anything is trained
     return Plan(experiment, tuple(banks.values()), tuple(cells))
@@ -152,7 +161,8 @@ def holds_model(attack: Attack) -> bool:
 
 def _obstacle(experiment: Experiment, outputs: tuple[OutputDefense, ...], attack: Attack) -> str:
     """Why this attack cannot meet these output defenses in this threat model; empty when it can."""
-    granted = experiment.granted | (Access.UPDATES if experiment.training.checkpoints else Access.NONE)
+    watched = experiment.training.checkpoints or "updates" in attack.requires
+    granted = experiment.granted | (Access.UPDATES if watched else Access.NONE)
     if Access.UPDATES in attack.needs and Access.UPDATES not in granted:
         return "needs models from earlier in the training, and none is kept: set training.checkpoints (4, say)"
     if attack.needs not in granted:

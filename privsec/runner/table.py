@@ -49,7 +49,7 @@ def _over_seeds(group: list[CellResult]) -> dict[str, Estimate]:
     spread = [name for name in names if all(name in cell.per_target for cell in usable)]
     per_target = {name: np.concatenate([cell.per_target[name] for cell in usable]) for name in spread}
     seeds = np.concatenate([np.full(len(cell.per_target[spread[0]]), cell.seed) for cell in usable])
-    pooled = judge.estimates(usable[0].family, per_target, usable[0].facts, seeds)
+    pooled = judge.estimates(per_target, usable[0].facts, seeds)
     return {name: pooled.get(name, usable[0].estimates[name]) for name in names}
 
 

@@ -1,0 +1,79 @@
+"""What the judges of a cell may look at: the truth, the target as it was attacked, and the means to run nulls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from privsec.core.attack import Attack
+from privsec.core.data import Array
+from privsec.core.evidence import Evidence
+from privsec.core.target import Target, compiled
+from privsec.runner.world import World
+
+CHUNK = 256
+"""Records of one question."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell with its evidence still to be judged.
+
+    Attributes:
+        attack: which one.
+        target: the models as they were attacked.
+        world: the seed's truth.
+        key: the attack's; judges derive their own from it.
+        evaluators: gives the seed's independent classifiers, trained when first asked for.
+        attacked: runs the same attack on another Target, for nulls.
+    """
+
+    attack: Attack
+    target: Target
+    world: World
+    key: jax.Array
+    evaluators: Callable[[], Target]
+    attacked: Callable[[Target], Evidence]
+
+
+class Judgement(NamedTuple):
+    """What the truth says of one cell: measure -> values [T], facts for the report, arrays for its pictures."""
+
+    per_target: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+
+def labels(target: Target, x: Array, keys: jax.Array | None = None) -> np.ndarray:
+    """The labels int32 [T, N] of T models on `x`: [N, ...], the same for all, or [T, N, ...], each model its own.
+
+    `keys` [N] are fresh draws of models that answer at random.
+    """
+    return np.argmax(log_scores(target, x, keys), axis=-1).astype(np.int32)
+
+
+def log_scores(target: Target, x: Array, keys: jax.Array | None = None) -> np.ndarray:
+    """The answers [T, N, C] of T models on `x`: [N, ...] or [T, N, ...]; asked in chunks of one shape."""
+    stack = target if target.size is not None else jax.tree.map(lambda leaf: leaf[None], target)
+    own = np.ndim(x) > len(target.model.shape) + 1
+    return np.stack([_answers(stack[t], x[t] if own else x, keys) for t in range(len(x) if own else stack.size or 0)])
+
+
+def _answers(target: Target, x: Array, keys: jax.Array | None) -> np.ndarray:
+    x = np.asarray(x, np.float32)
+    size, parts = min(CHUNK, len(x)), []
+    for start in range(0, len(x), size):
+        rows = np.arange(start, start + size)
+        rows = np.minimum(rows, len(x) - 1) if target.traceable else rows[rows < len(x)]
+        parts.append(np.asarray(_asked(target, jnp.asarray(x[rows]), None if keys is None else keys[rows])))
+    return np.concatenate(parts)[: len(x)]
+
+
+@compiled
+def _asked(target: Target, x: jax.Array, keys: jax.Array | None) -> jax.Array:
+    return target._answer(x, keys)
