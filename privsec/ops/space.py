@@ -88,7 +88,7 @@ class Space(NamedTuple):
         lowest = jnp.ceil((low - offset) / width - SLACK)
         highest = jnp.floor((high - offset) / width + SLACK)
         on_grid = self.inside(offset + width * jnp.clip(jnp.round((x - offset) / width), lowest, highest))
-        on_grid = jnp.where(step > 0, jnp.where(lowest <= highest, on_grid, center), x)
+        on_grid = jnp.where(step > 0, jnp.where(lowest <= highest, on_grid, center), self.inside(x))
         return jnp.where(fixed, center, self._one_hot(on_grid, x) if group.size else on_grid)
 
     def _back(self, x: jax.Array, center: jax.Array, radius: float) -> jax.Array:

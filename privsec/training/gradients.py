@@ -68,7 +68,7 @@ def _outgrows_the_cache(model: Model, params: Params, batch: Batch) -> bool:
     if jax.default_backend() != "cpu" or model.tapped is None or batch.weight.shape[0] <= CACHED:
         return False
     _, taps = jax.eval_shape(model.tapped, params, batch.x, None)
-    return any(tap.outputs.ndim > 2 for tap in taps.values())
+    return any(tap.outputs.ndim == 4 for tap in taps.values())  # an image of channels
 
 
 @dataclass(frozen=True)

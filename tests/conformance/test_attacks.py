@@ -8,8 +8,10 @@ from privsec.attacks import ATTACKS
 from privsec.testing import ATTACK_CHECKS
 
 QUICK = {
-    "apgd": {"steps": 10},
-    "auto_attack": {"steps": 5, "queries": 10, "classes": 2},
+    "adversarial_program": {"epochs": 15},
+    "apgd": {"steps": 5},
+    "auto_attack": {"steps": 3, "queries": 5, "classes": 1},
+    "bar": {"epochs": 15},
     "boundary_attack": {"queries": 100},
     "carlini_wagner": {"steps": 20, "searches": 2, "weight": 10.0},
     "deepfool": {"steps": 5},
@@ -19,6 +21,7 @@ QUICK = {
     "hop_skip_jump": {"queries": 100, "directions": 10},
     "knockoff": {"budgets": [200], "training": {"epochs": 20}},
     "label_knockoff": {"budgets": [200], "training": {"epochs": 20}},
+    "label_bar": {"epochs": 15},
     "mi_fgsm": {"steps": 3},
     "pgd": {"steps": 3},
     "random_noise": {"trials": 20},

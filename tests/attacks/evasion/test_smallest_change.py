@@ -11,7 +11,7 @@ from privsec.core.data import Examples
 from tests.attacks.evasion.planes import KERNEL, WEIGHT, D, attacked, knowing, plane, planes, points_of, sizes
 from tests.oracles.evasion import distance_to_plane
 
-WAGNER = CarliniWagner(steps=100, searches=7)
+WAGNER = CarliniWagner()
 ATTACKS = [
     (WAGNER, 1.05),
     (DeepFool(), 1.023),
