@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import optax
 
+from privsec.core.errors import ConfigError
 from privsec.core.meter import Meter
 
 Params = Any
@@ -141,6 +142,9 @@ class Recipe:
             keeps the last parameters.
         checkpoints: at how many earlier moments, evenly spaced, the parameters are kept beside the last ones.
         dp_event: what the training costs in privacy, None where there is no guarantee.
+        teacher: how to train, on the same records, the model whose answers are then the labels: the same architecture
+            from a key of its own, with the same rates. None where records keep their labels.
+        temperature: T of those answers, softmax(logits / T).
     """
 
     records: int
@@ -155,11 +159,21 @@ class Recipe:
     patience: int | None = None
     checkpoints: int = 0
     dp_event: DPEvent | None = None
+    teacher: Recipe | None = None
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.dp_event is not None and self.teacher is not None:
+            raise ConfigError(
+                "distillation and dp_sgd in one list: the teacher's labels tell of all records at once, so clipping a "
+                "record's gradient no longer bounds what it does and the guarantee breaks. Leave one of the two out."
+            )
 
     @property
     def program(self) -> Recipe:
         """The static part, hashable: what is compiled."""
-        return replace(self, rates=_Names(dict.fromkeys(sorted(self.rates), 0.0)), dp_event=None)
+        names, teacher = _Names(dict.fromkeys(sorted(self.rates), 0.0)), self.teacher
+        return replace(self, rates=names, dp_event=None, teacher=teacher.program if teacher else None)
 
     def with_rates(self, **rates: float) -> Recipe:
         """The same Recipe with these numbers added or replaced."""

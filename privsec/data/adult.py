@@ -30,6 +30,8 @@ class Adult(Table):
 
     sensitive: tuple[str, ...] = ("sex", "race")
     """Columns kept as group codes for slices and fairness."""
+    fixed: tuple[str, ...] = ("age", "fnlwgt", "race", "sex", "native-country")
+    """Columns that nobody can change in a record of theirs; `fnlwgt` is the census's, not the person's."""
     missing: Literal["error", "drop", "indicate"] = "indicate"
     """What to do about missing values: refuse them, drop their records, or make missingness a level of its own."""
 
@@ -45,18 +47,10 @@ class Adult(Table):
 
     def _read(self) -> Dataset:
         path = self.locate()
-        header, rows = self._from_folder(path) if path.is_dir() else self._from_csv(path)
-        return self._encode(header, rows, "income", str(path), formats.sha256(path))
+        rows = self._from_folder(path) if path.is_dir() else self._picked(path, COLUMNS)
+        return self._encode(COLUMNS, rows, "income", str(path), formats.sha256(path))
 
-    def _from_csv(self, path: Path) -> tuple[Sequence[str], list[list[str]]]:
-        header, *rows = formats.read_csv(path)
-        if not set(COLUMNS) <= set(header):
-            lacking = ", ".join(sorted(set(COLUMNS) - set(header)))
-            raise DataError(f"{path}: the first line does not name {lacking}. {self._wanted}")
-        keep = [header.index(name) for name in COLUMNS]
-        return COLUMNS, [[row[position] for position in keep] for row in rows]
-
-    def _from_folder(self, path: Path) -> tuple[Sequence[str], list[list[str]]]:
+    def _from_folder(self, path: Path) -> list[list[str]]:
         rows: list[list[str]] = []
         for name in ("adult.data", "adult.test"):
             if not (path / name).is_file():
@@ -65,4 +59,4 @@ class Adult(Table):
         wrong = next((row for row in rows if len(row) != len(COLUMNS)), None)
         if wrong is not None:
             raise DataError(f"{path}: records of {len(wrong)} cells, wanted {len(COLUMNS)}. {self._wanted}")
-        return COLUMNS, [[*row[:-1], row[-1].rstrip(".")] for row in rows]
+        return [[*row[:-1], row[-1].rstrip(".")] for row in rows]

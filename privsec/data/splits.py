@@ -22,6 +22,10 @@ def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: 
     random exact half, model 2p + 1 on the other. So every candidate is in exactly half of the models, every model has
     exactly `size` records, and asking for more models later keeps the earlier ones.
 
+    Where records come in tracks, tracks are drawn instead of records: no track has records in two of the three parts,
+    and what the candidates' last one has too many belongs to none. Halves are drawn by tracks too, of which one is cut
+    so that they are equal: what a model was not trained on is otherwise nothing like what it was.
+
     Args:
         dataset: N records.
         size: records each model is trained on.
@@ -34,7 +38,8 @@ def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: 
 
     Raises:
         ConfigError: `models` is odd or below 2, `size` below 1, or `holdout` not strictly between 0 and 1.
-        DataError: the data set has fewer than 2 * `size` + 20 records; the text states the largest possible size.
+        DataError: the data set has fewer than 2 * `size` + 20 records; the text states the largest possible size. Or
+            whole tracks leave too few public records.
 
     Dropping a target's complement from its references leaves every candidate in exactly half of them: how often a
     record occurs there then says nothing about the target. (Carlini et al., arXiv:2112.03570, balance inclusion alike.)
@@ -55,22 +60,40 @@ def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: 
             f"model) and {MIN_PUBLIC} public records, but there are {dataset.size}. "
             + (f"The largest possible size is {largest}." if largest >= 1 else "The data set is too small to be split.")
         )
-    order = generator(derive(key, "candidates")).permutation(dataset.size)
+    track = np.arange(dataset.size) if dataset.tracks is None else np.unique(dataset.tracks, return_inverse=True)[1]
+    order = _drawn(track, derive(key, "candidates"))
+    candidates = np.sort(order[: 2 * size])
     public = order[2 * size :]
-    cut = min(max(round(holdout * len(public)), 1), len(public) - 1)
+    public = public[~np.isin(track[public], track[candidates])]
+    borders = np.flatnonzero(np.diff(track[public])) + 1  # where one track ends and the next begins
+    if len(public) < MIN_PUBLIC or not borders.size:
+        raise DataError(
+            f"{dataset.source or 'the data set'}: its {dataset.size} records come in {track.max() + 1} tracks, which "
+            f"stay whole; population.size {size} leaves {len(public)} records of other tracks, and {MIN_PUBLIC} of two "
+            "tracks are needed. Write a smaller size."
+        )
+    wanted = min(max(round(holdout * len(public)), 1), len(public) - 1)
+    cut = borders[np.argmin(np.abs(borders - wanted))]
     include = np.zeros((models, 2 * size), bool)
+    own = np.unique(track[candidates], return_inverse=True)[1]
     for pair in range(models // 2):
-        half = generator(derive(key, "pair", pair)).permutation(2 * size)[:size]
-        include[2 * pair, half] = True
+        include[2 * pair, _drawn(own, derive(key, "pair", pair))[:size]] = True
         include[2 * pair + 1] = ~include[2 * pair]
-    return Splits(np.sort(order[: 2 * size]), np.sort(public[cut:]), np.sort(public[:cut]), include)
+    return Splits(candidates, np.sort(public[cut:]), np.sort(public[:cut]), include)
+
+
+def _drawn(track: np.ndarray, key: jax.Array) -> np.ndarray:
+    """Rows in random order, track after track; `track` int [N] numbers them from 0 without gaps."""
+    place = np.argsort(generator(key).permutation(int(track.max()) + 1))
+    return np.argsort(place[track], kind="stable")
 
 
 def standardized(dataset: Dataset, public_rows: np.ndarray) -> Dataset:
     """The data set with its marked columns scaled to mean 0 and standard deviation 1 *of the public rows*.
 
     No statistic of a candidate enters, so preprocessing leaks nothing about who was trained on. A column that is
-    constant among the public rows is only shifted. Without marked columns the same object is returned.
+    constant among the public rows is only shifted. The grids of `constraints` and the values of `attributes` are scaled
+    with their columns. Without marked columns the same object is returned.
 
     Args:
         dataset: a table [N, D] with `standardize` bool [D], or anything else.
@@ -84,8 +107,20 @@ def standardized(dataset: Dataset, public_rows: np.ndarray) -> Dataset:
         return dataset
     if not len(public_rows):
         raise DataError(f"{dataset.source}: columns are to be standardized by public records, but there is none.")
-    public = dataset.x[public_rows][:, marked].astype(np.float64)
-    mean, deviation = public.mean(axis=0), public.std(axis=0)
+    public = dataset.x[public_rows].astype(np.float64)
+    spread = np.where(np.ptp(public, axis=0) > 0, public.std(axis=0), 1.0)
+    mean, deviation = np.where(marked, public.mean(axis=0), 0.0), np.where(marked, spread, 1.0)
     x = dataset.x.copy()
-    x[:, marked] = (x[:, marked] - mean) / np.where(np.ptp(public, axis=0) > 0, deviation, 1.0)
-    return replace(dataset, x=x, standardize=None)
+    x[:, marked] = ((x - mean) / deviation)[:, marked]
+    rules = dataset.constraints
+    if rules is not None:
+        scaled = rules.step / deviation, (rules.offset - mean) / deviation
+        step, offset = (part.astype(np.float32) for part in scaled)
+        rules = rules._replace(step=step, offset=offset)
+    attributes = {
+        name: each._replace(
+            values=((each.values - mean[each.columns]) / deviation[each.columns]).astype(each.values.dtype)
+        )
+        for name, each in dataset.attributes.items()
+    }
+    return replace(dataset, x=x, standardize=None, constraints=rules, attributes=attributes)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from pydantic import Field
 
-from privsec.core.data import Dataset
+from privsec.core.data import Attribute, Constraints, Dataset
 from privsec.core.errors import DataError, did_you_mean
+from privsec.data import formats
 from privsec.data.base import FileSource
 
 MISSING = "missing"
@@ -22,6 +24,9 @@ class Table(FileSource):
     A column whose every present value is a number is numeric: kept as it is and marked to be standardized by public
     records (unless it holds only 0 and 1). Any other column is one-hot, a feature `column=level` for each of its levels
     in sorted order; which levels there are is taken to be public.
+
+    A changed record keeps to the kind of its columns (`Dataset.constraints`): columns of whole numbers stay whole, one
+    level of a categorical column is on. Any categorical column, and one of 0 and 1, can be inferred as an attribute.
     """
 
     sensitive: tuple[str, ...] = ()
@@ -30,6 +35,8 @@ class Table(FileSource):
     """Whether the sensitive columns are features as well."""
     categorical: tuple[str, ...] = ()
     """Columns to one-hot although their values are numbers, for example postal codes."""
+    fixed: tuple[str, ...] = ()
+    """Columns that nobody can change in a record of theirs, for example age."""
     drop: tuple[str, ...] = ()
     """Columns left out, for example identifiers."""
     missing: Literal["error", "drop", "indicate"] = "error"
@@ -40,6 +47,14 @@ class Table(FileSource):
     max_levels: Annotated[int, Field(ge=2)] = 100
     """Most levels of a categorical column, a sensitive column or the target; more looks like an identifier."""
 
+    def _picked(self, path: Path, wanted: Sequence[str]) -> list[list[str]]:
+        """The cells of the `wanted` columns of a csv file, in this order."""
+        header, *rows = formats.read_csv(path)
+        if lacking := [name for name in wanted if name not in header]:
+            raise DataError(f"{path}: the first line does not name {', '.join(lacking)}. {self._wanted}")
+        keep = [header.index(name) for name in wanted]
+        return [[row[position] for position in keep] for row in rows]
+
     def _encode(self, header: Sequence[str], rows: list[list[str]], target: str, source: str, sha256: str) -> Dataset:
         """The Dataset of a table of text cells; `target` names the column of classes."""
         self._check_header(header, target, source)
@@ -47,20 +62,20 @@ class Table(FileSource):
         classes, y = self._levels(columns[target], source)
         groups = {name: self._levels(columns[name], source)[1].astype(np.int32) for name in self.sensitive}
         unused = {target} if self.keep_sensitive else {target, *self.sensitive}
-        features = [
-            part for name, column in columns.items() if name not in unused for part in self._features(column, source)
-        ]
+        features = {name: self._features(columns[name], source) for name in columns if name not in unused}
         if not features:
             raise DataError(f"{source}: no feature column is left beside the target {target!r}. Drop fewer columns.")
-        names, values, scaled = zip(*features, strict=True)
+        flat = [part for parts in features.values() for part in parts]
         return Dataset(
-            x=np.stack(values, axis=1),
+            x=np.stack([part.values for part in flat], axis=1),
             y=y,
             num_classes=len(classes),
             class_names=classes,
-            feature_names=names,
-            standardize=np.array(scaled),
+            feature_names=tuple(part.name for part in flat),
+            standardize=np.array([part.scaled for part in flat]),
             sensitive=groups,
+            constraints=_constraints(features, self.fixed),
+            attributes=_attributes(features),
             source=source,
             sha256=sha256,
         )
@@ -72,6 +87,7 @@ class Table(FileSource):
                 f"{source}: the column names {', '.join(map(repr, twice))} occur more than once. Rename them."
             )
         named = {"target": (target,), "sensitive": self.sensitive, "categorical": self.categorical, "drop": self.drop}
+        named["fixed"] = self.fixed
         for key, names in named.items():
             for name in names:
                 if name not in header:
@@ -115,17 +131,18 @@ class Table(FileSource):
                 )
         return columns
 
-    def _features(self, column: _Column, source: str) -> list[tuple[str, np.ndarray, bool]]:
-        """The features of a column: name, values, and whether they are to be standardized."""
+    def _features(self, column: _Column, source: str) -> list[_Feature]:
+        """The features of a column."""
         numbers = None if column.name in self.categorical else column.numbers()
         if numbers is None:
             levels, codes = self._levels(column, source)
             return [
-                (f"{column.name}={level}", (codes == code).astype(float), False) for code, level in enumerate(levels)
+                _Feature(f"{column.name}={level}", (codes == code).astype(float), level=level)
+                for code, level in enumerate(levels)
             ]
-        features = [(column.name, numbers, not np.isin(numbers, (0.0, 1.0)).all())]
+        features = [_Feature(column.name, numbers, scaled=not np.isin(numbers, (0.0, 1.0)).all())]
         if column.absent.any():
-            features.append((f"{column.name}={MISSING}", column.absent.astype(float), False))
+            features.append(_Feature(f"{column.name}={MISSING}", column.absent.astype(float)))
         return features
 
     def _levels(self, column: _Column, source: str) -> tuple[tuple[str, ...], np.ndarray]:
@@ -143,6 +160,40 @@ class Table(FileSource):
         found[~column.absent] = np.argsort(order)[codes]
         names = tuple(str(level) for level in levels[order])
         return (*names, MISSING) if column.absent.any() else names, found
+
+
+class _Feature(NamedTuple):
+    """One feature of a column: `values` float64 [N], whether to standardize them, and the level that a 1 stands for."""
+
+    name: str
+    values: np.ndarray
+    scaled: bool = False
+    level: str | None = None
+
+
+def _constraints(features: Mapping[str, list[_Feature]], fixed: Sequence[str]) -> Constraints:
+    """What a changed record keeps to: fixed columns, whole numbers, one level of each categorical column."""
+    rows = [
+        (name in fixed, np.all(part.values == np.round(part.values)), -1 if part.level is None else number)
+        for number, (name, parts) in enumerate(features.items())
+        for part in parts
+    ]
+    held, whole, group = (np.array(column) for column in zip(*rows, strict=True))
+    return Constraints(held, whole.astype(np.float32), np.zeros(len(whole), np.float32), group.astype(np.int32))
+
+
+def _attributes(features: Mapping[str, list[_Feature]]) -> dict[str, Attribute]:
+    """The columns that can be inferred: categorical ones, and those of 0 and 1."""
+    found, start = {}, 0
+    for name, parts in features.items():
+        columns = np.arange(start, start + len(parts))
+        start += len(parts)
+        if parts[0].level is not None:
+            levels = tuple(str(part.level) for part in parts)
+            found[name] = Attribute(columns, np.eye(len(parts), dtype=np.float32), levels)
+        elif len(parts) == 1 and not parts[0].scaled:
+            found[name] = Attribute(columns, np.array([[0.0], [1.0]], np.float32), ("0", "1"))
+    return found
 
 
 class _Column(NamedTuple):

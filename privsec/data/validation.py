@@ -60,7 +60,8 @@ def check(dataset: Dataset, what: str) -> Dataset:
 
     Raises:
         DataError: empty; wrong shape or type; lengths that differ; NaN or infinity; labels outside 0..C-1; a class with
-            fewer than two records; every record the same; values outside `box`.
+            fewer than two records; every record the same; values outside `box`; tracks, constraints or attributes that
+            do not fit the records.
     """
     x, y, count = dataset.x, dataset.y, dataset.num_classes
     if x.ndim not in (2, 4):
@@ -77,8 +78,11 @@ def check(dataset: Dataset, what: str) -> Dataset:
     for name, codes in dataset.sensitive.items():
         if codes.shape != y.shape:
             raise DataError(f"{what}: sensitive {name!r} has shape {codes.shape} for {len(y)} records.")
+    if dataset.tracks is not None and dataset.tracks.shape != y.shape:
+        raise DataError(f"{what}: tracks have shape {dataset.tracks.shape} for {len(y)} records.")
     _check_labels(y, count, what)
     _check_names(dataset, what)
+    _check_columns(dataset, what)
     low, high = x.min(axis=0), x.max(axis=0)
     if not (np.isfinite(low).all() and np.isfinite(high).all()):
         _raise_not_finite(dataset, what)
@@ -134,6 +138,26 @@ def _check_names(dataset: Dataset, what: str) -> None:
         raise DataError(
             f"{what}: columns to be standardized leave the box {list(dataset.box)}. State one or the other."
         )
+
+
+def _check_columns(dataset: Dataset, what: str) -> None:
+    """Constraints are arrays [D]; attributes name columns, and every record has one of their values there."""
+    width = dataset.x.shape[1]
+    if dataset.constraints is not None:
+        for name, part in zip(dataset.constraints._fields, dataset.constraints, strict=True):
+            if dataset.x.ndim != 2 or np.shape(part) != (width,):
+                raise DataError(f"{what}: constraints.{name} has shape {np.shape(part)} for records {dataset.shape}.")
+    for name, (columns, values, names) in dataset.attributes.items():
+        if dataset.x.ndim != 2 or values.shape != (len(names), len(columns)) or columns.max() >= width:
+            raise DataError(
+                f"{what}: attribute {name!r} has values of shape {values.shape} for {len(names)} names and "
+                f"{len(columns)} columns of records {dataset.shape}."
+            )
+        known = np.any([np.all(dataset.x[:, columns] == value, axis=1) for value in values], axis=0)
+        if not known.all():
+            raise DataError(
+                f"{what}: in record {int(known.argmin())} the columns of attribute {name!r} hold none of its values."
+            )
 
 
 def _raise_not_finite(dataset: Dataset, what: str) -> None:

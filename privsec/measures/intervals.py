@@ -214,6 +214,54 @@ def clustered(
     return Estimate(mean.value, low, high, mean.clusters, unit, direction, note)
 
 
+def shared_points(
+    values: Values,
+    sampling: tuple[float, float],
+    clusters: Ids,
+    seeds: Ids | None = None,
+    *,
+    points: int,
+    unit: str = "",
+    direction: Direction = "descriptive",
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+    confidence: float = 0.95,
+) -> Estimate:
+    """The mean over targets that were all asked about the same points; `n` counts the points.
+
+    The mean errs in two ways, by which points were drawn and by which models were trained, and more models do not mend
+    the first. Each end lies `sqrt(a^2 + b^2)` from the mean: a is the distance of the interval over points for the
+    models at hand, b the half-width of Student's interval over clusters of targets. What the models' spread has of the
+    points' chance (other points in other seeds) is counted twice: too wide rather than too narrow.
+
+    Args:
+        values: a NaN is left out.
+        sampling: the interval of their mean over points, say Clopper-Pearson's.
+        clusters: equal for dependent targets of a seed.
+        seeds: None for one seed.
+        points: how many points.
+        unit: what the value counts.
+        direction: of the measure, for the model's owner.
+        bounds: the range of the measure; the interval is cut off there.
+        confidence: coverage of the interval, and of `sampling`.
+
+    Returns:
+        With one cluster the interval is the one over points, and the note says so; without a value, unresolved.
+
+    >>> print(shared_points([0.5, 0.5, 0.5, 0.5], clopper_pearson(50, 100), [0, 0, 1, 1], points=100))
+    0.500 [0.398, 0.602]
+
+    References: Zou & Donner 2008, Statistics in Medicine 27 (intervals of sums from intervals of the summands).
+    """
+    mean = cluster_mean(values, clusters, seeds)
+    if not mean.clusters:
+        return unresolved(0, unit, direction, "no target gave a value")
+    half = float(stdtrit(mean.df, (1 + confidence) / 2)) * mean.error if mean.df else 0.0
+    low = mean.value - math.hypot(mean.value - sampling[0], half)
+    high = mean.value + math.hypot(sampling[1] - mean.value, half)
+    note = "" if mean.df else "one pair: these models, other points"
+    return Estimate(mean.value, max(low, bounds[0]), min(high, bounds[1]), points, unit, direction, note)
+
+
 def paired_difference(
     values_a: Values, values_b: Values, clusters: Ids, seeds: Ids | None = None, **described: Any
 ) -> Estimate:

@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 from privsec.core.errors import DataError
 from privsec.core.estimate import Estimate, unresolved
-from privsec.measures.intervals import Ids, Measure, clustered
+from privsec.measures.intervals import Ids, Measure, clopper_pearson, clustered, shared_points
 
 BINS = 15
 
@@ -121,6 +121,8 @@ def estimates(
 ) -> dict[str, Estimate]:
     """The mean of each measure over targets, with an interval over complementary pairs (see `intervals.clustered`).
 
+    The accuracies of one pair alone get the interval over records: it is about these models.
+
     Args:
         per_target: what `measure` returned, seeds concatenated.
         clusters: equal for the two models of a pair.
@@ -135,6 +137,11 @@ def estimates(
             answer[name] = clustered(
                 values, clusters, seeds, unit=unit, direction=direction, bounds=bounds, trials=trials
             )
+            if answer[name].n == 1 and trials:
+                sampling = clopper_pearson(float(np.mean(values)) * trials, trials)
+                answer[name] = shared_points(
+                    values, sampling, clusters, seeds, points=trials, unit=unit, direction=direction, bounds=bounds
+                )
         else:
             answer[name] = unresolved(0, unit, direction, "this endpoint answers without scores")
     return answer

@@ -47,6 +47,6 @@ def from_nnx(factory: Callable[[nnx.Rngs], nnx.Module], shape: tuple[int, ...], 
         return logits, taps.seen
 
     def apply(params: Params, x: jax.Array) -> jax.Array:
-        return tapped(params, x)[0]
+        return nnx.merge(graph, params)(jnp.asarray(x), Taps(watching=False))
 
     return Model(init=init, apply=apply, num_classes=num_classes, shape=shape, tapped=tapped, layers=layers)

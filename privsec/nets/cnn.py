@@ -12,6 +12,9 @@ from pydantic import Field, PositiveInt
 from privsec.nets.base import ACTIVATIONS, Activation, Net
 from privsec.nets.layers import Conv, Dense, Taps, max_pool
 
+RISING = {"relu", "tanh", "softplus"}
+"""Activations that commute with a maximum: after pooling, a quarter of the values is left to them."""
+
 
 class CNN(Net):
     """3 x 3 convolutions, each followed by 2 x 2 max-pooling, then fully connected layers."""
@@ -45,9 +48,12 @@ class _CNN(nnx.Module):
     def __call__(self, x: jax.Array, tap: Taps) -> jax.Array:
         activation = ACTIVATIONS[self.activation]
         for layer in self.conv:
-            x = activation(layer(x, tap))
-            if _pooled(*x.shape[1:3]) != x.shape[1:3]:
-                x = max_pool(x)
+            x = layer(x, tap)
+            pools = _pooled(*x.shape[1:3]) != x.shape[1:3]
+            if pools and self.activation in RISING:
+                x = activation(max_pool(x))
+            else:
+                x = max_pool(activation(x)) if pools else activation(x)
         x = x.reshape(x.shape[0], -1)
         *hidden, last = self.dense
         for layer in hidden:

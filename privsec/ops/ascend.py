@@ -36,10 +36,10 @@ def steepest(gradient: Float[jax.Array, " B *features"], norm: Norm) -> Float[ja
 def project_ball(
     x: Float[jax.Array, " B *features"],
     center: Float[jax.Array, " B *features"],
-    radius: float | Float[jax.Array, ""],
+    radius: float | Float[jax.Array, ...],
     norm: Norm,
 ) -> Float[jax.Array, " B *features"]:
-    """The nearest point to each record of `x` within `radius` of the same record of `center`."""
+    """The nearest point to each record of `x` within `radius`, a number or [B, 1, ...], of that of `center`."""
     delta = x - center
     if norm == "linf":
         return center + jnp.clip(delta, -radius, radius)

@@ -12,6 +12,7 @@ import jinja2
 from privsec.report import methods, panels, sections, slices
 from privsec.report.changes import adjusted
 from privsec.report.findings import Finding, find
+from privsec.report.pictured import pictured
 from privsec.report.reading import Reading
 from privsec.report.verdict import Verdict, judge
 from privsec.report.wording import wording
@@ -72,6 +73,8 @@ def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) 
         "legend": legend,
         "panels": curves,
         "sheets": panels.reconstructions(reading),
+        "membership": "membership" in reading.tested,
+        "pictured": pictured(reading),
         "records": panels.records(reading),
         "slices": exposed,
         "slice_headings": slices.headings(),

@@ -94,7 +94,7 @@ def records(reading: Reading) -> dict[str, Any] | None:
                 of_row = dict(zip(arrays["rows"].tolist(), arrays["y"].tolist(), strict=True))
                 found = membership.at_risk(arrays["scores"], arrays["member"], arrays["rows"], AT_RISK)
                 if found:
-                    rows = [_risk(risk, _class(names, of_row[risk.row])) for risk in found]
+                    rows = [_risk(risk, class_name(names, of_row[risk.row])) for risk in found]
                     return {"defense": defense, "attack": column.label, "seed": cell.seed, "rows": rows}
     return None
 
@@ -110,7 +110,8 @@ def _risk(risk: membership.RecordRisk, label: str) -> dict[str, Any]:
     }
 
 
-def _class(names: Sequence[str], label: int) -> str:
+def class_name(names: Sequence[str], label: int) -> str:
+    """What a class is called on the page."""
     return str(names[label]) if 0 <= label < len(names) else f"class {label}"
 
 
@@ -120,7 +121,7 @@ def reconstructions(reading: Reading) -> list[dict[str, Any]]:
     for column in reading.attacks:
         found: list[tuple[CellResult, list[str]]] = []
         for defense in reading.defenses if column.family == "inversion" else ():
-            for cell in [cell for cell in reading.cells(defense, column.label) if "x" in cell.arrays][:1]:
+            for cell in [cell for cell in reading.cells(defense, column.label) if "nearest_member" in cell.arrays][:1]:
                 same = [named for known, named in found if np.array_equal(known.arrays["x"], cell.arrays["x"])]
                 if same:  # a defense of the answers alone leaves an attacker who holds the model where he was
                     same[0].append(defense)
@@ -156,13 +157,18 @@ def _sheet(reading: Reading, cell: CellResult, defenses: Sequence[str], several:
         "defenses": ", ".join(defenses),
         "shown": len(wanted),
         "of": arrays["x"].shape[0] * len(y),
+        "what": "reconstructions",
         "image": arrays["x"].ndim == 5,
-        "classes": [_class(names, int(y[k])) for k in wanted],
-        "accepted": [bool(arrays["accepted"][0, k]) for k in wanted] if "accepted" in arrays else [],
+        "classes": [class_name(names, int(y[k])) for k in wanted],
         "rows": [(title, [images.data_uri(values[k], low, high) for k in wanted]) for title, values in rows.items()],
-        "figures": [
-            (wording(name).title, shown(reading.entry(cell.defense, cell.attack, name), name))
-            for name in reading.measures("inversion")
-            if name in _BESIDE
-        ],
+        "words": [("accepted", ["✓ yes" if arrays["accepted"][0, k] else "no" for k in wanted])]
+        if "accepted" in arrays
+        else [],
+        "figures": figures_of(reading, cell, _BESIDE),
     }
+
+
+def figures_of(reading: Reading, cell: CellResult, names: Sequence[str]) -> list[tuple[str, Shown]]:
+    """The named measures of a cell's pair as (title, figure), as far as there are any."""
+    every = ((name, reading.entry(cell.defense, cell.attack, name)) for name in names)
+    return [(wording(name).title, shown(entry, name)) for name, entry in every if entry.estimate is not None]

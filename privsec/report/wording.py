@@ -6,11 +6,18 @@ import math
 from typing import Literal, NamedTuple
 
 from privsec.core.estimate import Estimate
+from privsec.measures import (
+    attributes,
+    evasion,
+    extraction,
+    gradient_inversion,
+    inversion,
+    membership,
+    reprogramming,
+    slices,
+    utility,
+)
 from privsec.measures.blind import MEASURE as BLIND
-from privsec.measures.inversion import MEASURES as INVERSION
-from privsec.measures.membership import MEASURES as MEMBERSHIP
-from privsec.measures.slices import MEASURES as SLICES
-from privsec.measures.utility import MEASURES as UTILITY
 
 Style = Literal["share", "two", "three"]
 
@@ -23,6 +30,19 @@ class Wording(NamedTuple):
     reading: str = ""
 
 
+_MEASURED = {
+    "membership": membership.MEASURES,
+    "class inversion": inversion.MEASURES,
+    "attribute inversion": attributes.MEASURES,
+    "gradient inversion": gradient_inversion.MEASURES,
+    "evasion": evasion.MEASURES,
+    "reprogramming": reprogramming.MEASURES,
+    "extraction": extraction.MEASURES,
+    "utility": utility.MEASURES,
+    "slices": slices.MEASURES,
+}
+_STYLES: dict[str, Style] = {"share": "share", "probability": "share", "dB": "two"}
+"""How numbers of a unit are written; others with three digits."""
 _WORDINGS = {
     "advantage": Wording(
         "advantage",
@@ -64,10 +84,15 @@ _WORDINGS = {
 
 
 def wording(name: str) -> Wording:
-    """How the measure `name` is shown; one that the report has not met is shown under its own name."""
-    known = _WORDINGS.get(name, Wording(name.replace("_", " "), "three"))
-    meanings = [module[name].meaning for module in (MEMBERSHIP, INVERSION, UTILITY, SLICES) if name in module]
-    return known._replace(reading=known.reading or next(iter(meanings), ""))
+    """How the measure `name` is shown; one that has no words of its own is shown under its name.
+
+    Where several kinds of attacks have a measure of this name, the reading says what it is for each.
+    """
+    found = {kind: measures[name] for kind, measures in _MEASURED.items() if name in measures}
+    style = _STYLES.get(next((measure.unit for measure in found.values()), ""), "three")
+    known = _WORDINGS.get(name, Wording(name.replace("_", " "), style))
+    meanings = [f"{kind}: {measure.meaning}" if len(found) > 1 else measure.meaning for kind, measure in found.items()]
+    return known._replace(reading=known.reading or "; ".join(meanings))
 
 
 def number(value: float, style: Style = "two", sign: bool = False) -> str:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from privsec.core.attack import Attack
+from privsec.core.attack import Attack, Knowledge
 from privsec.core.data import Array
 from privsec.core.evidence import Evidence
 from privsec.core.target import Target, compiled
@@ -28,17 +28,19 @@ class Case:
         attack: which one.
         target: the models as they were attacked.
         world: the seed's truth.
+        knowledge: what the attack was told.
         key: the attack's; judges derive their own from it.
         evaluators: gives the seed's independent classifiers, trained when first asked for.
-        attacked: runs the same attack on another Target, for nulls.
+        attacked: runs the same attack on another Target or with other Knowledge, for nulls.
     """
 
     attack: Attack
     target: Target
     world: World
+    knowledge: Knowledge
     key: jax.Array
     evaluators: Callable[[], Target]
-    attacked: Callable[[Target], Evidence]
+    attacked: Callable[..., Evidence]
 
 
 class Judgement(NamedTuple):
@@ -59,21 +61,36 @@ def labels(target: Target, x: Array, keys: jax.Array | None = None) -> np.ndarra
 
 def log_scores(target: Target, x: Array, keys: jax.Array | None = None) -> np.ndarray:
     """The answers [T, N, C] of T models on `x`: [N, ...] or [T, N, ...]; asked in chunks of one shape."""
+    return _of_each(_answered, target, x, keys)
+
+
+def logits(target: Target, x: Array) -> np.ndarray:
+    """The logits [T, N, C] of the bare models, whatever stands before them."""
+    return _of_each(_bare, target, x, None)
+
+
+def _of_each(ask: Callable[..., jax.Array], target: Target, x: Array, keys: jax.Array | None) -> np.ndarray:
     stack = target if target.size is not None else jax.tree.map(lambda leaf: leaf[None], target)
     own = np.ndim(x) > len(target.model.shape) + 1
-    return np.stack([_answers(stack[t], x[t] if own else x, keys) for t in range(len(x) if own else stack.size or 0)])
+    count = len(x) if own else stack.size or 0
+    return np.stack([_in_chunks(ask, stack[t], x[t] if own else x, keys) for t in range(count)])
 
 
-def _answers(target: Target, x: Array, keys: jax.Array | None) -> np.ndarray:
+def _in_chunks(ask: Callable[..., jax.Array], target: Target, x: Array, keys: jax.Array | None) -> np.ndarray:
     x = np.asarray(x, np.float32)
     size, parts = min(CHUNK, len(x)), []
     for start in range(0, len(x), size):
         rows = np.arange(start, start + size)
         rows = np.minimum(rows, len(x) - 1) if target.traceable else rows[rows < len(x)]
-        parts.append(np.asarray(_asked(target, jnp.asarray(x[rows]), None if keys is None else keys[rows])))
+        parts.append(np.asarray(ask(target, jnp.asarray(x[rows]), None if keys is None else keys[rows])))
     return np.concatenate(parts)[: len(x)]
 
 
 @compiled
-def _asked(target: Target, x: jax.Array, keys: jax.Array | None) -> jax.Array:
+def _answered(target: Target, x: jax.Array, keys: jax.Array | None) -> jax.Array:
     return target._answer(x, keys)
+
+
+@compiled
+def _bare(target: Target, x: jax.Array, keys: jax.Array | None) -> jax.Array:
+    return target._logits(target._params, target._secret, x, keys)

@@ -23,7 +23,11 @@ def recipes(world: World) -> tuple[Recipe, Recipe]:
     size = world.holdout.size
     plain = training.model_copy(update={"batch_size": min(training.batch_size, size)}).recipe(size)
     low, high = world.box
-    return plain, replace(plain, gradient=AdversarialGradient(RADIUS * float(np.max(np.asarray(high - low)))))
+    reach = RADIUS * float(np.max(np.asarray(high - low)))
+    adversarial = replace(plain, gradient=AdversarialGradient())
+    return plain, adversarial.with_rates(
+        adversarial_radius=reach, adversarial_step=2.5 * reach / AdversarialGradient.steps
+    )
 
 
 def train(world: World) -> list[Params]:

@@ -247,12 +247,12 @@ class _Run:
         knowledge = world.knowledge(attack, target.restrict(attack.needs), seen)
         key = keys.derive(world.root, "attack", attack.digest)
 
-        def attacked(target: Target) -> Evidence:
+        def attacked(target: Target, known: Knowledge = knowledge) -> Evidence:
             with self._timed("attacks"):
-                return _evidence(attack, target.restrict(attack.needs), knowledge, key)
+                return _evidence(attack, target.restrict(attack.needs), known, key)
 
         evidence = attacked(target)
-        case = Case(attack, target, world, key, lambda: self._evaluators(cell.seed), attacked)
+        case = Case(attack, target, world, knowledge, key, lambda: self._evaluators(cell.seed), attacked)
         with self._timed("measures"):
             return judge.judge(evidence, case)
 

@@ -15,8 +15,13 @@ from privsec.core.evidence import Evidence, MembershipScores, Perturbed, Predict
 from privsec.privacy.accounting import tpr_bound
 from privsec.runner.case import Case, Judgement
 from privsec.runner.judging import (
+    attributes,
+    evasion,
+    extraction,
+    gradient_inversion,
     inversion,
     membership,
+    reprogramming,
     utility,
 )
 from privsec.runner.plan import Bank
@@ -27,6 +32,11 @@ VACUOUS = 50.0
 KINDS: Mapping[str, ModuleType] = {
     "membership": membership,
     "inversion": inversion,
+    "attributes": attributes,
+    "gradient_inversion": gradient_inversion,
+    "evasion": evasion,
+    "reprogramming": reprogramming,
+    "extraction": extraction,
     "utility": utility,
 }
 """What is judged alike: `judged(evidence, case)` holds it against the truth, `estimates` gives intervals."""

@@ -76,6 +76,12 @@ class World:
         return self.dataset.examples(self.splits.holdout)
 
     @cached_property
+    def public_sample(self) -> Examples:
+        """The defender's own records in random order: a prefix of them is a random sample that no attacker has."""
+        order = keys.generator(keys.derive(self.root, "public sample")).permutation(self.splits.holdout)
+        return self.dataset.examples(order)
+
+    @cached_property
     def box(self) -> tuple[jax.Array, jax.Array]:
         """Smallest and largest value of each feature: the known ones, or those among public records."""
         if self.dataset.box is not None:

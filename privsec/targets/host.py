@@ -22,6 +22,12 @@ from privsec.targets.answers import FLOOR, GRANTS, Answers, TargetError, check_k
 
 Predict = Callable[[np.ndarray], Any]
 """float32 [B, ...] -> the answers to these records, as `Answers` has them."""
+PullBack = Callable[[np.ndarray, np.ndarray], Any]
+"""(x float32 [B, ...], c float32 [B, C]) -> the gradient of sum(c * logits(x)) by x, [B, ...]."""
+Ask = Callable[[int, np.ndarray], np.ndarray]
+"""(which model, float32 [B, ...]) -> float32 [B, C]."""
+Pull = Callable[[int, np.ndarray, np.ndarray], np.ndarray]
+"""`PullBack` of one model of several."""
 
 
 def from_callable(
@@ -34,11 +40,13 @@ def from_callable(
     budget: int | None = None,
     grants: Access | None = None,
     floor: float = FLOOR,
+    pull_back: PullBack | Sequence[PullBack] | None = None,
 ) -> Target:
     """The Target of a function on NumPy arrays: the way in for any model at all.
 
-    Every answer is checked. One thread at a time asks one function. The Target can neither be compiled nor
-    differentiated, and attacks that need gradients or weights do not apply.
+    Every answer is checked. One thread at a time asks one function. The Target cannot be compiled. It can be
+    differentiated where `pull_back` says how: `jax.grad` of a function of its answers then works, uncompiled, and
+    GRADIENTS are granted. A gradient of one record is charged as one query, the answer on the way to it is not.
 
     Args:
         predict: float32 [B, ...] -> [B, C], or [B] labels; of two classes also [B] or [B, 1] for the second one. It
@@ -53,6 +61,8 @@ def from_callable(
         grants: the most that an attacker may ask, where that is less than the answers give (labels, scores or logits).
         floor: what a smaller probability is taken to be. For shares of votes (a forest of n trees, k neighbors), where
             zero only means "too few to be seen", something like 1 / (2 n) is more sensible than the default.
+        pull_back: of a model that answers logits: (x [B, ...], c [B, C]) -> the gradient of sum(c * logits(x)) by x. A
+            list for a stack.
 
     Raises:
         ConfigError: an argument is wrong.
@@ -72,6 +82,12 @@ def from_callable(
         raise ConfigError(f"batch_size is at least 1 and num_classes at least 2; got {batch_size} and {num_classes}")
     if not 0 < floor < 1:
         raise ConfigError(f"floor is a small probability such as 1e-6; got {floor}")
+    pulls = [] if pull_back is None else listed(pull_back)[0]
+    if pulls and (answers != "logits" or len(pulls) != len(predicts)):
+        raise ConfigError(
+            f"`pull_back` is for models that answer logits, one for each; got {len(pulls)} for {len(predicts)} "
+            f"answering {answers.replace('_', '-')}"
+        )
     locks = tuple(threading.Lock() for _ in predicts)
 
     def ask(which: int, x: np.ndarray) -> np.ndarray:
@@ -84,8 +100,23 @@ def from_callable(
             parts.append(read(answer, answers, rows=len(batch), num_classes=num_classes, floor=floor, first=start))
         return np.concatenate(parts)
 
-    granted = GRANTS[answers] if grants is None else GRANTS[answers] & grants
-    return _target(ask, len(predicts) if stacked else None, num_classes, tuple(shape), Meter(budget), granted)
+    def pull(which: int, x: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        parts = []
+        for start in range(0, len(x), batch_size):
+            batch, weights = (np.array(part[start : start + batch_size]) for part in (x, cotangent))
+            with locks[which]:
+                parts.append(np.asarray(_called(pulls[which], batch, weights), np.float32))
+            if parts[-1].shape != batch.shape:
+                raise TargetError(
+                    f"the gradient by records of shape {list(batch.shape)} has shape {list(parts[-1].shape)}: "
+                    "`pull_back` returns one number for each feature"
+                )
+        return np.concatenate(parts)
+
+    granted = Access.GRADIENTS if pulls else GRANTS[answers]
+    granted = granted if grants is None else granted & grants
+    models = len(predicts) if stacked else None
+    return _target(ask, models, num_classes, tuple(shape), Meter(budget), granted, pull if pulls else None)
 
 
 def stack(targets: Sequence[Target]) -> Target:
@@ -116,14 +147,17 @@ def stack(targets: Sequence[Target]) -> Target:
         _check_fits(first, one)
     grants = functools.reduce(operator.and_, (one.grants for one in singles))
     if not first.traceable:
-        asked = _target(
-            lambda which, x: np.asarray(singles[which].model.apply(singles[which]._params, jnp.asarray(x))),
-            len(singles),
-            first.model.num_classes,
-            first.model.shape,
-            Meter(),
-            grants,
-        )
+
+        def ask(which: int, x: np.ndarray) -> np.ndarray:
+            return np.asarray(singles[which].model.apply(singles[which]._params, jnp.asarray(x)))
+
+        def pull(which: int, x: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+            one = singles[which]
+            _, pull_back = jax.vjp(lambda records: one.model.apply(one._params, records), jnp.asarray(x))
+            return np.asarray(pull_back(jnp.asarray(cotangent))[0])
+
+        gives = pull if all(one.model.differentiable for one in singles) else None
+        asked = _target(ask, len(singles), first.model.num_classes, first.model.shape, Meter(), grants, gives)
         model, params = asked.model, asked._params
     else:
         model = first.model
@@ -146,37 +180,72 @@ def listed(given: Any) -> tuple[list[Any], bool]:
 
 
 def _target(
-    ask: Callable[[int, np.ndarray], np.ndarray],
+    ask: Ask,
     models: int | None,
     num_classes: int,
     shape: tuple[int, ...],
     meter: Meter,
     grants: Access,
+    pull: Pull | None = None,
 ) -> Target:
-    """The Target of `ask`: (which model, float32 [B, ...]) -> float32 [B, C]."""
+    """The Target of `ask`, differentiable where there is a `pull`."""
 
-    def apply(params: Params, x: jax.Array) -> jax.Array:
-        if isinstance(params, Tracer) or isinstance(x, Tracer):
-            raise AccessError(
-                "this model answers outside of JAX: it can be neither compiled nor differentiated. Use attacks that "
-                "need labels, scores or logits only, and privsec.core.target.compiled in place of jax.jit."
-            )
+    def records_of(x: jax.Array) -> np.ndarray:
+        if isinstance(x, Tracer):
+            raise _untraceable(pull is not None)
         records = np.asarray(x, np.float32)
         if records.shape[1:] != shape:
             raise TargetError(f"this model takes records of shape {list(shape)}; got {list(records.shape[1:])}")
-        if not len(records):
-            return jnp.zeros((0, num_classes))
-        meter.charge(len(records))
-        return jnp.asarray(ask(int(params), records))
+        return records
 
-    model = Model(lambda key: jnp.zeros((), jnp.int32), apply, num_classes, shape, meter=meter)
+    def answer(which: int, x: jax.Array) -> jax.Array:
+        records = records_of(x)
+        return jnp.asarray(ask(which, records)) if len(records) else jnp.zeros((0, num_classes))
+
+    def answer_charged(which: int, x: jax.Array) -> jax.Array:
+        meter.charge(len(records_of(x)))
+        return answer(which, x)
+
+    def gradient_charged(which: int, x: jax.Array, cotangent: jax.Array) -> tuple[jax.Array]:
+        assert pull is not None
+        records = records_of(x)
+        if isinstance(cotangent, Tracer):
+            raise _untraceable(True)
+        if not len(records):
+            return (jnp.zeros_like(x),)
+        meter.charge(len(records))
+        return (jnp.asarray(pull(which, records, np.asarray(cotangent)), x.dtype),)
+
+    differentiable = jax.custom_vjp(answer_charged, nondiff_argnums=(0,))
+    differentiable.defvjp(lambda which, x: (answer(which, x), x), gradient_charged)
+
+    def apply(params: Params, x: jax.Array) -> jax.Array:
+        if isinstance(params, Tracer) or (pull is None and isinstance(x, Tracer)):
+            raise _untraceable(pull is not None)
+        return answer_charged(int(params), x) if pull is None else differentiable(int(params), x)
+
+    model = Model(
+        lambda key: jnp.zeros((), jnp.int32), apply, num_classes, shape, meter=meter, differentiable=pull is not None
+    )
     params = jnp.zeros((), jnp.int32) if models is None else jnp.arange(models, dtype=jnp.int32)
     return Target.of(model, params, grants=grants)
 
 
-def _called(predict: Predict, batch: np.ndarray) -> Any:
+def _untraceable(differentiable: bool) -> AccessError:
+    if differentiable:
+        return AccessError(
+            "this model answers outside of JAX: it cannot be compiled. Use privsec.core.target.compiled in place of "
+            "jax.jit, jax.grad outside of it, and batches in place of jax.vmap."
+        )
+    return AccessError(
+        "this model answers outside of JAX: it can be neither compiled nor differentiated. Use attacks that need "
+        "labels, scores or logits only, and privsec.core.target.compiled in place of jax.jit."
+    )
+
+
+def _called(function: Callable, batch: np.ndarray, *further: np.ndarray) -> Any:
     try:
-        return predict(batch)
+        return function(batch, *further)
     except PrivsecError:
         raise
     except Exception as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from privsec.core.errors import ConfigError
 from privsec.core.recipe import DPEvent
 from privsec.core.target import Target
 from privsec.targets.answers import FLOOR, Answers, TargetError
-from privsec.targets.host import Predict, from_callable, listed
+from privsec.targets.host import Predict, PullBack, from_callable, listed
 
 
 def from_torch(
@@ -31,8 +31,10 @@ def from_torch(
 ) -> Target:
     """The Target of a `torch.nn.Module`; a list of them makes a stack.
 
-    The module is asked in evaluation mode and without gradients; every part is put back into the mode it was in. What
-    wraps a module (Opacus' GradSampleModule, DataParallel, torch.compile) is asked as it is.
+    The module is asked in evaluation mode; every part is put back into the mode it was in, and no gradient of a
+    parameter is left behind. Where it answers logits, it is differentiable by torch's own autograd: attacks that need
+    gradients run on it, one gradient of one record charged as one query. What wraps a module (Opacus' GradSampleModule,
+    DataParallel, torch.compile) is asked as it is.
 
     Args:
         module: called with float [B, ...], it returns a tensor, or something that holds one as `logits`.
@@ -46,7 +48,8 @@ def from_torch(
         floor: what a smaller probability is taken to be, where probabilities are answered.
 
     Raises:
-        TargetError: torch is not installed, or this is no module, or it cannot take such records.
+        TargetError: torch is not installed, or this is no module, or it cannot take such records. When differentiated:
+            the answer does not depend on the records in a way that torch follows.
     """
     torch = _torch()
     modules, stacked = listed(module)
@@ -62,6 +65,7 @@ def from_torch(
             stacklevel=2,
         )
     predicts = [_predict(one, device) for one in modules]
+    pulls = [_pull_back(one, device) for one in modules] if answers == "logits" else None
     shape = tuple(shape)
     if num_classes is None:
         num_classes = _columns(predicts[0], shape, answers)
@@ -74,6 +78,7 @@ def from_torch(
         budget=budget,
         grants=grants,
         floor=floor,
+        pull_back=pulls,
     )
 
 
@@ -138,21 +143,49 @@ def _torch() -> Any:
 
 def _predict(module: Any, device: Any) -> Predict:
     torch = _torch()
-    parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
-    place = parameter.device if device is None else device
+    forward = _forward(module, device)
 
     def predict(x: np.ndarray) -> np.ndarray:
         with _evaluating(module), torch.no_grad():
-            answer = module(torch.from_numpy(x).to(place, parameter.dtype))
+            return forward(x)[1].detach().to("cpu", torch.float64).numpy()
+
+    return predict
+
+
+def _pull_back(module: Any, device: Any) -> PullBack:
+    torch = _torch()
+    forward = _forward(module, device)
+
+    def pull_back(x: np.ndarray, cotangent: np.ndarray) -> np.ndarray:
+        with _evaluating(module), torch.enable_grad():
+            records, answer = forward(x)
+            weights = torch.from_numpy(cotangent).to(answer)
+            if answer.numel() == len(x):  # of two classes the second one's logit alone
+                weights = weights[:, 1].reshape(answer.shape)
+            (gradient,) = torch.autograd.grad(answer, records, weights)
+        return gradient.to("cpu", torch.float32).numpy()
+
+    return pull_back
+
+
+def _forward(module: Any, device: Any) -> Callable[[np.ndarray], tuple[Any, Any]]:
+    """x -> (the records as the module takes them, leaves where torch follows gradients; its answer)."""
+    torch = _torch()
+    parameter = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+    place = parameter.device if device is None else device
+
+    def forward(x: np.ndarray) -> tuple[Any, Any]:
+        records = torch.from_numpy(x).to(place, parameter.dtype).requires_grad_(torch.is_grad_enabled())
+        answer = module(records)
         answer = getattr(answer, "logits", answer)
         if not isinstance(answer, torch.Tensor):
             raise TargetError(
                 f"the module returns a {type(answer).__name__}, not a tensor: give a function that picks the answer "
                 "out of it to from_callable"
             )
-        return answer.detach().to("cpu", torch.float64).numpy()
+        return records, answer
 
-    return predict
+    return forward
 
 
 @contextlib.contextmanager

@@ -8,18 +8,28 @@ from dataclasses import replace
 from typing import get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.errors import AccessError, NotApplicable
-from privsec.core.evidence import Evidence, MembershipScores
+from privsec.core.evidence import Evidence
 from privsec.core.target import Target
-from privsec.measures.intervals import cluster_mean
 from privsec.testing import toy
-from privsec.testing.attack_runs import counted, doctored, evidence_of, evidence_of_few, few, fields, run_few, scores_of
+from privsec.testing.attack_runs import (
+    COUNTED,
+    doctored,
+    evidence_of,
+    evidence_of_few,
+    few,
+    fields,
+    run_few,
+    run_in,
+    scores_of,
+)
 from privsec.testing.exam import Check, cites, examine, is_documented, is_its_config, rebuilt, require
+from privsec.testing.exam_evidence import SHAPES, count_of, is_finite
+from privsec.testing.worlds import certain, impossible, question
 
 SIGNIFICANCE = 1e-3
 """Chance that an honest attack fails one statistical check; keys are fixed, so a verdict never changes by itself."""
@@ -30,8 +40,6 @@ FAINT = 0.1
 
 DRIFT = 0.05
 """How far a compiled attack may end from the eager one; a long descent magnifies the rounding in which they differ."""
-BATCHED = 0.75
-"""Share of the queries made that an attack must report: prompts that are done are asked along with the others."""
 
 
 def examine_attack(attack: Attack, *, skip: Iterable[str] = ()) -> None:
@@ -141,104 +149,62 @@ def compilation(attack: Attack) -> None:
 
 
 def evidence(attack: Attack) -> None:
-    """Evidence has the shape its family promises; scores are finite but for candidates a query budget leaves out."""
-    world = toy.leaking()
+    """Evidence has the shape its kind promises, and its numbers are finite."""
     found = evidence_of(attack)
-    if isinstance(found, MembershipScores):
-        scores = np.asarray(found.scores)
-        require(scores.shape == world.member.shape, f"scores have shape {scores.shape}, [T, N] is {world.member.shape}")
-        attacked = ~np.isnan(scores)
-        require(not np.isinf(scores).any(), "some scores are infinite: keep likelihoods in log space, floor variances")
-        require(attacked.any(axis=1).all(), "no candidate of some target has a score")
-        require(
-            (attacked == attacked[0]).all() and (attacked.all() or found.queries != 1.0),
-            "some scores are NaN, which says `not attacked`: leave out the same candidates for every target, and only "
-            "for want of queries",
-        )
-    else:
-        x, confidence = np.asarray(found.x), np.asarray(found.confidence)
-        require(x.shape[1:] == (len(found.y), *toy.SHAPE), f"x has shape {x.shape}, expected [T, K, {toy.SHAPE}]")
-        require(np.isfinite(x).all() and x.min() >= 0 and x.max() <= 1, "a reconstruction lies outside `knowledge.box`")
-        own = [
-            np.asarray(world.bank[t].scores(jnp.asarray(x[t])))[np.arange(len(found.y)), np.asarray(found.y)]
-            for t in range(len(x))
-        ]
-        require(
-            np.allclose(own, confidence, atol=1e-3),
-            "`confidence` is not the target's own probability of `y` at `x`",
-        )
+    SHAPES[type(found)](found, certain(attack))
 
 
 def queries(attack: Attack) -> None:
     """The queries an attack reports are those it makes."""
-    asked: list[np.ndarray] = []
-    world = toy.leaking()
-    counting = replace(world.bank, model=counted(world.bank.model, asked))[:1]
-    known = world.known(attack)
-    if known.usable is not None:
-        known = replace(known, usable=known.usable[:1])
-    found = toy.run(attack, counting.restrict(attack.needs), known)
-    jax.block_until_ready(found)
-    jax.effects_barrier()
-    if isinstance(found, MembershipScores):
-        prompts = int(np.sum(~np.isnan(np.asarray(found.scores))))
-    else:
-        prompts = len(found.y)
-    made, reported = np.unique(np.concatenate(asked)).size / prompts, float(found.queries)
-    spared = 0 if known.population is None else known.population.size / prompts
+    count = COUNTED.get(question(attack))
+    if count is None:  # the model is not asked
+        return
+    made, reported, spared, share = count(attack)
     require(
-        max(1.0, BATCHED * (made - spared)) <= reported <= 1.02 * made + 1,
-        f"it reports {reported:.1f} queries for each of {prompts} prompts and makes {made:.1f} different ones: "
-        "every answer that is read is a query (a gradient too; the population's may be left out)",
+        max(1.0, share * (made - spared)) <= reported <= 1.02 * made + 1,
+        f"it reports {reported:.1f} queries for each of its prompts and makes {made:.1f}: every answer that is read is "
+        "a query (a gradient too; the population's may be left out)",
     )
 
 
 def alone(attack: Attack) -> None:
     """A single target is attacked like a stack of one."""
-    world = toy.leaking()
-    target = world.bank[0].restrict(attack.needs)
-    known = world.known(attack)
+    world = certain(attack)
+    target, known = world.bank[0].restrict(attack.needs), world.known(attack)
     if known.references is not None and known.included is not None:
         known = replace(known, references=known.references[2:], included=known.included[2:], usable=None)
+    if known.updates is not None:
+        seen, start = jax.tree.map(lambda leaf: leaf[:1], (known.updates.gradients, known.updates.start))
+        known = replace(known, updates=known.updates._replace(gradients=seen, start=start))
     if attack.traceable:  # tracing alone tells the shape
         found = jax.eval_shape(attack.run, target, known, toy.key())
     else:
         found = attack.run(target, known, toy.key())
-    values = found.scores if isinstance(found, MembershipScores) else found.x
-    require(len(values) == 1, f"for a single target the evidence must have T = 1; got {len(values)}")
-    require(attack.traceable or np.isfinite(np.asarray(values)).any(), "no number is finite for a single target")
+    count = count_of(found)
+    require(count == 1, f"for a single target the evidence must have T = 1; got {count}")
+    require(attack.traceable or is_finite(found), "no number is finite for a single target")
 
 
 def power(attack: Attack) -> None:
-    """Where models store their training records, the attack has a clear advantage."""
-    values = toy.leaking().judge(evidence_of(attack))
-    gain = values["advantage"]
-    if "auc" in values and np.isnan(gain).any():  # a query budget leaves too few records for a low false-positive rate
-        gain = 2 * values["auc"] - 1
-    found = cluster_mean(gain, np.arange(len(gain)) // 2)
+    """Where success is certain, the attack has a clear advantage."""
+    gain = next(iter(certain(attack).gains(evidence_of(attack)).values()))
     require(
-        found.value > FAINT and found.p_value < CLEAR,
-        f"its advantage over models that store their records is {found.value:.3f} (p = {found.p_value:.2g}); is the "
-        "sign of the score right (higher = member)? An attack on another kind of leak is examined with skip=['power']",
+        gain.value > FAINT and gain.p_value < CLEAR,
+        f"its advantage where success is certain is {gain.value:.3f} (p = {gain.p_value:.2g}); is the sign of the "
+        "score right (higher = member)? An attack on another kind of leak is examined with skip=['power']",
     )
 
 
 def null(attack: Attack) -> None:
-    """Where membership has nothing to do with training, the attack finds nothing."""
-    world = toy.unrelated()
-    found = world.run(attack) if "references" in attack.requires else evidence_of(attack)
-    values = world.judge(found)
-    pairs = np.arange(len(values["advantage"])) // 2
-    advantage = cluster_mean(values["advantage"], pairs)
-    require(
-        advantage.value <= 0 or advantage.p_value > SIGNIFICANCE,
-        f"its advantage is {advantage.value:.3f} (p = {advantage.p_value:.2g}) with no leak there: it reads the truth",
-    )
-    if "auc" in values:
-        area = cluster_mean(values["auc"] - 0.5, pairs)
+    """Where there is nothing to find, the attack finds nothing."""
+    world = impossible(attack)
+    same = isinstance(world, toy.Toy) and "references" not in attack.requires  # only the truth differs
+    found = evidence_of(attack) if same else run_in(world, attack)
+    for name, gain in world.gains(found).items():
         require(
-            area.p_value > SIGNIFICANCE,
-            f"its AUC is {area.value + 0.5:.3f} (p = {area.p_value:.2g}), with no leak there: it reads the truth",
+            gain.p_value > SIGNIFICANCE or (name == "advantage" and gain.value <= 0),
+            f"its {name} is {gain.value:.3f} above the null (p = {gain.p_value:.2g}) with nothing to find: it reads "
+            "the truth, or takes for its own what was there before",
         )
 
 

@@ -8,19 +8,23 @@ stored and wrongly elsewhere, and the input that a model is surest of lies at th
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import ndtr
 
 from privsec.core.attack import Attack, Knowledge
 from privsec.core.data import Examples
-from privsec.core.evidence import Evidence, MembershipScores
+from privsec.core.estimate import Estimate
+from privsec.core.evidence import Evidence, MembershipScores, Reconstructions
 from privsec.core.recipe import Model, Params
 from privsec.core.target import Target
 from privsec.measures import inversion, membership
+from privsec.measures.intervals import cluster_mean
 
 SHAPE = (6, 6, 1)
 CLASSES = 10
@@ -33,6 +37,24 @@ HEIGHT = 8.0
 """What a stored record adds to the logit of its label."""
 LEARNED = (0.2, 0.6)
 """Which share of that it adds at the checkpoints."""
+
+
+class Gain(NamedTuple):
+    """What an attack gained over its null, and the p-value of "nothing"."""
+
+    value: float
+    p_value: float
+
+    @classmethod
+    def of(cls, estimate: Estimate) -> Gain:
+        """The p-value that goes with a 95% interval, whose lower part stands for 1.96 standard errors."""
+        half = estimate.value - estimate.low
+        return cls(estimate.value, float(2 * ndtr(-1.96 * abs(estimate.value) / half)) if half > 0 else 1.0)
+
+    @classmethod
+    def of_the_impossible(cls, value: float) -> Gain:
+        """Where no guess ever succeeds, a single success proves that there was something."""
+        return cls(value, 0.0 if value > 0 else 1.0)
 
 
 @dataclass(frozen=True)
@@ -68,10 +90,24 @@ class Toy:
         """The attack's evidence on the whole bank, behind the access it declares."""
         return run(attack, self.bank.restrict(attack.needs), self.known(attack))
 
+    def gains(self, evidence: Evidence) -> Mapping[str, Gain]:
+        """The advantage, and for membership the AUC rescaled; the first is what power is judged by.
+
+        A query budget may leave too few records for a low false-positive rate, and hence for an advantage.
+        """
+        values, found = self.judge(evidence), {}
+        pairs = np.arange(len(values["advantage"])) // 2
+        if not np.isnan(values["advantage"]).any():
+            found["advantage"] = cluster_mean(values["advantage"], pairs)
+        if "auc" in values:
+            found["AUC"] = cluster_mean(2 * values["auc"] - 1, pairs)
+        return {name: Gain(mean.value, mean.p_value) for name, mean in found.items()}
+
     def judge(self, evidence: Evidence) -> dict[str, np.ndarray]:
         """The family's measures, values [T]."""
         if isinstance(evidence, MembershipScores):
             return membership.measure(evidence, self.member)
+        assert isinstance(evidence, Reconstructions)
         count, prompts = evidence.x.shape[:2]
         assert self.knowledge.candidates is not None
         x, y = (np.asarray(part) for part in self.knowledge.candidates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -12,6 +13,12 @@ from jaxtyping import Float
 from privsec.core.recipe import Batch, Loss, Model, Params, Rates
 from privsec.ops import ascend, clip
 
+CACHED = 16
+"""Records whose activations in a convolutional network stay in a core's cache."""
+
+Total = Callable[[Params, Batch, jax.Array], jax.Array]
+"""(params, batch, key) -> number."""
+
 
 def cross_entropy(logits: Float[jax.Array, "B C"], y: Float[jax.Array, "B C"]) -> Float[jax.Array, " B"]:
     """Cross-entropy between logits and soft targets, in nats."""
@@ -20,13 +27,48 @@ def cross_entropy(logits: Float[jax.Array, "B C"], y: Float[jax.Array, "B C"]) -
 
 def mean_gradient(model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
     """The gradient of the mean loss over the batch's real records."""
-    del rates, key
+    del rates
 
-    def mean_loss(params: Params) -> jax.Array:
-        losses = loss(model.apply(params, batch.x), batch.y)
-        return jnp.sum(losses * batch.weight) / jnp.maximum(jnp.sum(batch.weight), 1.0)
+    def total(params: Params, part: Batch, key: jax.Array) -> jax.Array:
+        del key
+        return jnp.sum(loss(model.apply(params, part.x), part.y) * part.weight)
 
-    return jax.grad(mean_loss)(params)
+    return gradient_of_mean(total, model, params, batch, key)
+
+
+def gradient_of_mean(total: Total, model: Model, params: Params, batch: Batch, key: jax.Array) -> Params:
+    """The gradient by `params` of `total(params, batch, key)` over the number of real records.
+
+    On a CPU a convolutional network takes `CACHED` records at a time, whose activations stay in the cache; each part
+    has a key of its own. What is added up is the same, to rounding.
+
+    Args:
+        total: sum over records of a number that hangs on that record alone, times its weight.
+        model: tells by its taps whether it is convolutional.
+        params: where the gradient is taken.
+        batch: the records.
+        key: for what `total` draws.
+    """
+    if _outgrows_the_cache(model, params, batch):
+        filled = clip.padded(batch, CACHED)
+        parts = jax.tree.map(lambda leaf: leaf.reshape(-1, CACHED, *leaf.shape[1:]), filled)
+        keys = jax.random.split(key, parts.weight.shape[0])
+
+        def add(summed: Params, part: tuple[Batch, jax.Array]) -> tuple[Params, None]:
+            return jax.tree.map(jnp.add, summed, jax.grad(total)(params, *part)), None
+
+        summed, _ = jax.lax.scan(add, jax.tree.map(jnp.zeros_like, params), (parts, keys))
+    else:
+        summed = jax.grad(total)(params, batch, key)
+    real = jnp.maximum(jnp.sum(batch.weight), 1.0)
+    return jax.tree.map(lambda leaf: leaf / real, summed)
+
+
+def _outgrows_the_cache(model: Model, params: Params, batch: Batch) -> bool:
+    if jax.default_backend() != "cpu" or model.tapped is None or batch.weight.shape[0] <= CACHED:
+        return False
+    _, taps = jax.eval_shape(model.tapped, params, batch.x, None)
+    return any(tap.outputs.ndim == 4 for tap in taps.values())  # an image of channels
 
 
 @dataclass(frozen=True)
@@ -66,25 +108,44 @@ class PrivateGradient:
 class AdversarialGradient:
     """The gradient of the mean loss at the worst inputs that projected ascent finds near the batch's own.
 
+    Rates: `adversarial_radius` of the ball; `adversarial_step`, the step's size.
+
+    Attributes:
+        steps: of the ascent.
+        norm: of the ball.
+        box: smallest and largest value of a feature; where None, 0 and 1 for images and no bounds for tables.
+
     References: Madry et al. 2018, arXiv 1706.06083.
     """
 
-    radius: float
     steps: int = 5
     norm: ascend.Norm = "linf"
+    box: tuple[float, float] | None = None
 
     def __call__(self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
         """The adversarial gradient, shaped like `params`."""
-        attack_key, key = jax.random.split(key)
-        worst = ascend.pgd(
-            lambda x: loss(model.apply(params, x), batch.y),
-            batch.x,
-            attack_key,
-            self.radius,
-            self.steps,
-            norm=self.norm,
-        )
-        return mean_gradient(model, loss, params, batch._replace(x=worst), rates, key)
+        radius, size = rates["adversarial_radius"], rates["adversarial_step"]
+
+        def total(at: Params, part: Batch, key: jax.Array) -> jax.Array:
+            worst = ascend.pgd(
+                lambda x: loss(model.apply(params, x), part.y),  # `params`, not `at`: nothing is traced through it
+                part.x,
+                key,
+                jnp.asarray(radius),
+                self.steps,
+                jnp.asarray(size),
+                norm=self.norm,
+                box=bounds(model, self.box),
+            )
+            return jnp.sum(loss(model.apply(at, worst), part.y) * part.weight)
+
+        return gradient_of_mean(total, model, params, batch, key)
+
+
+def bounds(model: Model, box: tuple[float, float] | None) -> ascend.Box | None:
+    """`box` as arrays; where it is None, 0 and 1 for a model of images and no bounds for one of tables."""
+    box = (0.0, 1.0) if box is None and len(model.shape) == 3 else box
+    return None if box is None else (jnp.asarray(box[0]), jnp.asarray(box[1]))
 
 
 def _add_noise(tree: Params, scale: jax.Array | float, key: jax.Array) -> Params:

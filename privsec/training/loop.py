@@ -16,6 +16,8 @@ from privsec.core.recipe import Batch, Model, Params, Rates, Recipe, Schedule
 
 HOLDOUT = 2000
 """At most this many holdout records decide when to stop early."""
+TEACHER = 1
+"""Which key of a training is its teacher's."""
 
 
 class Trained(NamedTuple):
@@ -99,6 +101,7 @@ def _compiled(model: Model, program: Recipe):
 
 
 def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
+    labels = _taught(model, recipe, given)
     optimizer = recipe.optimizer(given.rates)
     init_key, step_key = jax.random.split(given.key)
     params = model.init(init_key)
@@ -107,7 +110,7 @@ def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
         params, opt_state = state
         number, (index, weight) = inputs
         key = jax.random.fold_in(step_key, number)
-        y = jax.nn.one_hot(jnp.asarray(given.y)[index], model.num_classes)
+        y = jax.nn.one_hot(jnp.asarray(given.y)[index], model.num_classes) if labels is None else labels[index]
         batch = Batch(jnp.asarray(given.x)[index], y, weight)
         for position, transform in enumerate(recipe.transforms):
             batch = transform(batch, given.rates, jax.random.fold_in(key, position))
@@ -124,6 +127,18 @@ def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
         return Trained(params, jnp.zeros(0), jnp.asarray(-(-steps // per_epoch)), _observed(opt_state), kept)
     epochs = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, per_epoch, *leaf.shape[1:])), inputs)
     return _train_until_stale(model, recipe, given, step, start, epochs)
+
+
+def _taught(model: Model, recipe: Recipe, given: Arguments) -> jax.Array | None:
+    """What the recipe's teacher answers to all N records, softmax(logits / T) [N, C]; None where there is no teacher.
+
+    The teacher is trained first, on the batches that the model itself will see.
+    """
+    if recipe.teacher is None:
+        return None
+    teacher = _train(model, recipe.teacher, given._replace(key=jax.random.fold_in(given.key, TEACHER))).params
+    logits = jax.lax.map(lambda x: model.apply(teacher, x[None])[0], jnp.asarray(given.x), batch_size=256)
+    return jax.nn.softmax(logits / recipe.temperature)
 
 
 def _train_until_stale(model: Model, recipe: Recipe, given: Arguments, step, start, epochs) -> Trained:

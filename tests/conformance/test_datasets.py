@@ -16,6 +16,10 @@ REAL = {
     "mnist": {"path": "mnist.npz", "limit": 1000},
     "orl_faces": {"path": "orl_faces.npz"},
     "npz": {"path": "spambase.npz"},
+    "gtsrb": {"path": "gtsrb32.npz"},
+    "iwpc_warfarin": {"path": "iwpc_warfarin.csv"},
+    "steak_survey": {"path": "steak_risk_survey.csv"},
+    "usps": {"path": "usps.npz"},
 }
 """Data sets of which a file may be at hand, and how much of it is examined."""
 BUNDLED = [name for name, spec in DATASETS.specs.items() if not issubclass(spec, FileSource)]

@@ -4,13 +4,13 @@ import jax
 import numpy as np
 import pytest
 
-from privsec.core.defense import TrainingDefense
+from privsec.core.defense import OutputDefense, TrainingDefense
 from privsec.core.errors import ConfigError
 from privsec.defenses import DEFENSES
 from privsec.defenses.training.dp_sgd import DPSGD
 from privsec.privacy.accounting import epsilon
 from privsec.testing import DEFENSE_CHECKS
-from privsec.testing.exam_defense import mixes_records, plain_recipe
+from privsec.testing.exam_training_defense import mixes_records, plain_recipe
 
 NEEDED = {"dp_sgd": {"epsilon": 8}}
 """What a defense cannot be built without."""
@@ -20,6 +20,7 @@ VARIANTS = {
     "temperature": [{"temperature": 0.5}],
     "top_k": [{"k": 1}],
     "label_smoothing": [{"strength": -0.05}],
+    "feature_squeezing": [{"bits": None}],
 }
 
 INSTANCES = [
@@ -54,13 +55,13 @@ def test_a_training_defense_before_dp_sgd_keeps_epsilon_or_is_refused(defense):
     assert epsilon(made.dp_event, 1e-4) == pytest.approx(8, rel=1e-2)
 
 
-@pytest.mark.parametrize("first", [d for d in INSTANCES if not isinstance(d, TrainingDefense)], ids=titled)
+@pytest.mark.parametrize("first", [d for d in INSTANCES if isinstance(d, OutputDefense)], ids=titled)
 def test_output_defenses_compose_in_any_order(first):
     """A list composes left to right: what one answers, the next takes."""
     log_scores = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (16, 5)) * 4)
     x, secret = jax.random.normal(jax.random.key(1), (16, 3)), jax.random.key(2)
     for name, spec in DEFENSES.specs.items():
-        if not issubclass(spec, TrainingDefense):
+        if issubclass(spec, OutputDefense):
             then = DEFENSES.parse({"name": name, **NEEDED.get(name, {})})
             answer = np.asarray(then.on_outputs(first.on_outputs(log_scores, x, secret), x, secret), np.float64)
             assert np.isfinite(answer).all()

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from privsec.attacks.evasion.fgsm import FGSM
+from privsec.attacks.evasion.random_noise import RandomNoise
 from privsec.attacks.membership.boundary import Boundary
 from privsec.attacks.membership.lira import LiRA
 from privsec.attacks.membership.loss import Loss
@@ -110,9 +112,47 @@ class Cheating(LiRA):
         return found._replace(scores=found.scores + 9.0 * np.asarray(knowledge.included)[: len(found.scores)])
 
 
+class Restless(FGSM):
+    """FGSM with a mistake in what it hands over."""
+
+    def run(self, target, knowledge, key):
+        return self.spoiled(super().run(target, knowledge, key))
+
+    def spoiled(self, found):
+        return found
+
+
+class Swerving(Restless):
+    def spoiled(self, found):
+        return found._replace(x=1 - found.x)
+
+
+class Escaping(Restless):
+    def spoiled(self, found):
+        return found._replace(x=found.x + np.float32(5.0))
+
+
+class Relabeling(Restless):
+    def spoiled(self, found):
+        return found._replace(y=(found.y + 1) % 4)
+
+
+class Frugal(RandomNoise):
+    """Random noise that counts every other answer."""
+
+    def run(self, target, knowledge, key):
+        found = super().run(target, knowledge, key)
+        return found._replace(queries=found.queries / 2)
+
+
 @pytest.mark.parametrize(
     ("check", "attack"),
     [
+        ("evidence", Swerving()),
+        ("evidence", Escaping()),
+        ("evidence", Relabeling()),
+        ("power", Escaping()),
+        ("queries", Frugal(trials=5)),
         ("power", Backwards()),
         ("evidence", Infinite()),
         ("evidence", Choosy()),
@@ -136,7 +176,9 @@ def test_a_careless_attack_is_told_so(check, attack):
 
 
 def test_all_failures_are_told_at_once_and_a_check_can_be_skipped():
-    with pytest.raises(AssertionError, match=r"(?s)fails 1 of 12.*\[power\] Where models store.*sign of the score"):
+    with pytest.raises(
+        AssertionError, match=r"(?s)fails 1 of 12.*\[power\] Where success is certain.*sign of the score"
+    ):
         examine_attack(Backwards())
     examine_attack(Backwards(), skip=["power"])
     with pytest.raises(ValueError, match="no such check: pover; the checks are config"):

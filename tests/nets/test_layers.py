@@ -25,6 +25,19 @@ def test_patches_make_a_convolution(size, width, stride):
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("width", "stride"), [(1, 2), (3, 1), (4, 2)])
+def test_an_accelerators_convolution_is_that_over_patches(width, stride, monkeypatch):
+    layer = Conv(3, 4, width=width, stride=stride, rngs=nnx.Rngs(0))
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 7, 6, 3)), jnp.float32)
+    seen = layer(x, Taps())
+    np.testing.assert_allclose(layer(x, Taps(watching=False)), seen, atol=1e-5)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    np.testing.assert_array_equal(layer(x, Taps()), seen)
+    unwatched = Taps(watching=False)
+    np.testing.assert_allclose(layer(x, unwatched), seen, atol=1e-5)
+    assert not unwatched.seen
+
+
 @pytest.mark.parametrize("size", SIZES[:2])
 def test_max_pool(size):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, *size, 3)), jnp.float32)

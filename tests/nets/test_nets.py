@@ -13,7 +13,7 @@ from privsec.core.spec import SpecError
 from privsec.nets.adapt import from_nnx
 from privsec.nets.base import ACTIVATIONS, model_of, parameter_count
 from privsec.nets.cnn import CNN
-from privsec.nets.layers import Dense
+from privsec.nets.layers import Dense, max_pool, patches
 from privsec.nets.mlp import MLP
 from privsec.nets.wide_resnet import WideResNet
 
@@ -100,6 +100,40 @@ def test_a_pre_activation_is_its_layers_linear_map_of_its_input(case):
         inputs, outputs = seen(case)[1][layer.name]
         made = inputs @ own["kernel"] if layer.kind == "dense" else inputs * own["scale"]
         np.testing.assert_allclose(made + own["bias"], outputs, atol=1e-5)
+
+
+@every_net
+def test_who_looks_changes_no_answer(case):
+    _, params, x = built(case)
+    np.testing.assert_allclose(program(case, "apply")(params, x), seen(case)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_pooling_follows_the_activation_whichever_is_computed_first(activation):
+    model = model_of(CNN(channels=(3, 4), dense=(), activation=activation), (9, 8, 1), CLASSES)
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((4, 9, 8, 1)), jnp.float32)
+    _, taps = model.tapped(model.init(jax.random.key(0)), x, None)
+    pooled = max_pool(ACTIVATIONS[activation](taps["conv/0"].outputs))
+    np.testing.assert_allclose(taps["conv/1"].inputs, patches(pooled, 3), atol=1e-6)
+
+
+def test_a_cnn_is_differentiated_twice_in_either_mode():
+    """By x the gradient by the parameters, as gradient inversion does; smooth, so that differences tell the truth."""
+    model = model_of(CNN(channels=(2,), dense=(), activation="tanh"), (5, 4, 1), CLASSES)
+    params = model.init(jax.random.key(0))
+    x, direction = (
+        jnp.asarray(part, jnp.float32) for part in np.random.default_rng(1).standard_normal((2, 1, 5, 4, 1))
+    )
+
+    @jax.jit
+    def leaked(x):
+        by_params = jax.grad(lambda params: jnp.sum(jax.nn.log_softmax(model.apply(params, x))[:, 0]))(params)
+        return sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(by_params))
+
+    step = 1e-2
+    slope = (leaked(x + step * direction) - leaked(x - step * direction)) / (2 * step)
+    np.testing.assert_allclose(jnp.vdot(jax.grad(leaked)(x), direction), slope, rtol=2e-2)
+    np.testing.assert_allclose(jax.jvp(leaked, (x,), (direction,))[1], slope, rtol=2e-2)
 
 
 @pytest.mark.parametrize("net", [CNN(), WideResNet()], ids=lambda net: net.name)

@@ -8,8 +8,10 @@ from scipy import stats
 
 from privsec.core.recipe import Batch
 from privsec.nets.base import model_of
+from privsec.nets.cnn import CNN
 from privsec.nets.mlp import MLP
-from privsec.training.gradients import AdversarialGradient, PrivateGradient, cross_entropy, mean_gradient
+from privsec.training import gradients
+from privsec.training.gradients import AdversarialGradient, PrivateGradient, bounds, cross_entropy, mean_gradient
 from tests.oracles import training as oracle
 
 FEATURES, CLASSES, SIZE = 4, 3, 11
@@ -92,15 +94,45 @@ def test_noise_is_added_to_the_clipped_sum():
     assert_close(private(batch, 2.0), jax.tree.map(jnp.add, private(batch, 0.0), noise))
 
 
-def test_adversarial_inputs_have_the_larger_loss():
-    gradient = AdversarialGradient(radius=0.5)
-    seen = []
+def rates_of(radius, step=None):
+    return {"adversarial_radius": radius, "adversarial_step": radius if step is None else step}
 
-    def loss(logits, y):
-        seen.append(cross_entropy(logits, y))
-        return seen[-1]
 
-    nearly_none = AdversarialGradient(radius=1e-6)(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]), {}, KEY)
-    assert_close(nearly_none, mean_gradient(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]), {}, KEY))
-    far = gradient(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]), {}, KEY)
-    assert np.linalg.norm(flat(far)) > np.linalg.norm(flat(nearly_none))
+def test_of_a_linear_model_the_worst_inputs_are_the_corners_of_the_ball_within_the_box():
+    """Of two classes the loss rises along sign(w_other - w_own), so two steps of one radius reach the corner."""
+    model = model_of(MLP(hidden=()), (FEATURES,), 2)
+    params, y = model.init(KEY), np.arange(SIZE) % 2
+    kernel = np.asarray(params["dense"][0]["kernel"])
+    x = np.clip(np.asarray(X), -0.5, 0.5)
+    corner = np.clip(x + 0.3 * np.sign(kernel[:, 1 - y] - kernel[:, y]).T, -0.5, 0.5)
+    given = Batch(jnp.asarray(x), jax.nn.one_hot(y, 2), jnp.asarray(WEIGHTS["anywhere"], jnp.float32))
+    gradient = AdversarialGradient(steps=2, box=(-0.5, 0.5))
+    found = gradient(model, cross_entropy, params, given, rates_of(0.3), KEY)
+    worst = given._replace(x=jnp.asarray(corner))
+    assert_close(found, mean_gradient(model, cross_entropy, params, worst, {}, KEY))
+
+
+def test_no_radius_leaves_the_plain_gradient():
+    batch, gradient = batch_of(WEIGHTS["all"]), AdversarialGradient()
+    plain = mean_gradient(MODEL, cross_entropy, PARAMS, batch, {}, KEY)
+    assert_close(gradient(MODEL, cross_entropy, PARAMS, batch, rates_of(0.0), KEY), plain)
+    far = gradient(MODEL, cross_entropy, PARAMS, batch, rates_of(0.5, 0.25), KEY)
+    assert np.linalg.norm(flat(far)) > np.linalg.norm(flat(plain))
+
+
+def test_images_have_a_box_and_tables_none():
+    image = model_of(MLP(hidden=()), (2, 2, 1), 2)
+    assert [float(side) for side in bounds(image, None)] == [0, 1]
+    assert [float(side) for side in bounds(MODEL, (-1.0, 2.0))] == [-1, 2]
+    assert bounds(MODEL, None) is None
+
+
+@pytest.mark.parametrize("weight", ["all", "anywhere", "nobody"])
+def test_parts_that_fit_the_cache_have_the_gradient_of_the_whole(weight, monkeypatch):
+    model = model_of(CNN(channels=(2,), dense=()), (5, 6, 1), CLASSES)
+    params = model.init(KEY)
+    x = jnp.asarray(RNG.standard_normal((SIZE, 5, 6, 1)), jnp.float32)
+    given = Batch(x, Y, jnp.asarray(WEIGHTS[weight], jnp.float32))
+    whole = mean_gradient(model, cross_entropy, params, given, {}, KEY)
+    monkeypatch.setattr(gradients, "CACHED", 4)
+    assert_close(mean_gradient(model, cross_entropy, params, given, {}, KEY), whole)

@@ -65,6 +65,8 @@ class Evasion(Attack):
     requires: ClassVar[frozenset[Part]] = frozenset({"points"})
     adapts: ClassVar[bool] = True
     """Whether knowing the model's defense changes what the attack does, which takes gradients."""
+    bounded: ClassVar[bool] = True
+    """Whether changes stay within the radius; else they are as small as the attack can make them, whatever that is."""
 
     norm: Norm = "linf"
     """What the size of a change is measured in."""
@@ -95,14 +97,15 @@ class Evasion(Attack):
             NotApplicable: there are no points, none of the `source` class, or the `goal` does not exist.
         """
         rows, points, space = self._setup(knowledge, key)
+        given = self.prepared(target, knowledge, points, space, key)
         stack = jax.tree.map(lambda leaf: leaf[None], target) if target.size is None else target[: self.targets]
         found, naive = [], []
         for t in range(stack.size or 0):
             one = stack[t]
             own = points._replace(keys=jax.vmap(jax.random.fold_in, (0, None))(points.keys, t))
             hides = self.adapts and Access.GRADIENTS in self.needs and one.model.adapted is not None
-            found.append(self.assault(one, own, space))
-            naive.append(self.assault(one.unaware, own, space).x if hides else None)
+            found.append(self.assault(one, own, space, *given))
+            naive.append(self.assault(one.unaware, own, space, *given).x if hides else None)
         return Perturbed(
             x=np.stack([np.asarray(f.x) for f in found]),
             y=np.asarray(points.y),
@@ -113,12 +116,19 @@ class Evasion(Attack):
             naive=None if naive[0] is None else np.stack([np.asarray(x) for x in naive]),
         )
 
-    def assault(self, target: Target, points: Points, space: Space) -> Found:
+    def prepared(
+        self, target: Target, knowledge: Knowledge, points: Points, space: Space, key: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        """What is worked out once for all targets, without asking them: arrays [N, ...] that `perturb` is given too."""
+        del target, knowledge, points, space, key
+        return ()
+
+    def assault(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
         """`perturb` on all points: in chunks of one shape, one chunk per core; on the host where that is asked."""
-        return over_chunks(self, target, points, space)
+        return over_chunks(self, target, points, space, *given)
 
     @abc.abstractmethod
-    def perturb(self, target: Target, points: Points, space: Space) -> Found:
+    def perturb(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
         """The attack on B points of one model; compiled with the model where that is written in JAX.
 
         Loops are `jax.lax`'s, and every point's result is what it would be alone. Success means `succeeds`, at a point
@@ -165,7 +175,7 @@ class Evasion(Attack):
         return jnp.full(y.shape, self.goal, jnp.int32)
 
 
-def over_chunks(attack: Evasion, target: Target, points: Points, space: Space) -> Found:
+def over_chunks(attack: Evasion, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
     """`attack.perturb` on any number of points of one model, in chunks of one shape, one chunk per core."""
     count = len(points.y)
     size = min(CHUNK, count)
@@ -174,7 +184,7 @@ def over_chunks(attack: Evasion, target: Target, points: Points, space: Space) -
     def of_chunk(i: int) -> Found:
         rows = np.arange(starts[i], starts[i] + size)
         rows = np.minimum(rows, count - 1) if target.traceable else rows[rows < count]  # each is asked about once
-        return jax.device_get(_perturbed(target, attack, points.take(rows), space))
+        return jax.device_get(_perturbed(target, attack, points.take(rows), space, *(part[rows] for part in given)))
 
     parts = (
         dict(axis.over_models(of_chunk, range(len(starts))))
@@ -185,8 +195,8 @@ def over_chunks(attack: Evasion, target: Target, points: Points, space: Space) -
 
 
 @functools.partial(compiled, static=("attack",))
-def _perturbed(target: Target, attack: Evasion, points: Points, space: Space) -> Found:
-    return attack.perturb(target, points, space)
+def _perturbed(target: Target, attack: Evasion, points: Points, space: Space, *given: jax.Array) -> Found:
+    return attack.perturb(target, points, space, *given)
 
 
 def succeeds(target: Target, x: jax.Array, points: Points, keys: jax.Array | None = None) -> jax.Array:

@@ -1,0 +1,1 @@
+"""Extraction: a copy of the model is trained on its answers."""

@@ -1,0 +1,1 @@
+"""Defenses that stand round a trained model: input filters, detectors, smoothing, pruning."""

@@ -1,0 +1,157 @@
+"""What evidence of each kind must look like, whatever was attacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from privsec.core.evidence import (
+    Evidence,
+    MembershipScores,
+    Perturbed,
+    Predictions,
+    Program,
+    Reconstructions,
+    StolenModel,
+)
+from privsec.measures.evasion import self_checks
+from privsec.testing.exam import require
+from privsec.testing.toy import Toy
+from privsec.testing.toy_evasion import EvasionWorld
+from privsec.testing.worlds import World
+
+IDLE = 0.05
+"""Share of the changed records that may not succeed: one on the boundary may fall to either side when asked again."""
+
+
+def count_of(found: Evidence) -> int:
+    """T, for how many targets this is evidence."""
+    return len(_leaves(found)[0])
+
+
+def is_finite(found: Evidence) -> bool:
+    """Whether there is a finite number for every target."""
+    return all(np.isfinite(leaf).reshape(len(leaf), -1).any(axis=1).all() for leaf in _leaves(found))
+
+
+def _leaves(found: Evidence) -> list:
+    """The arrays [T, ...] of what was found."""
+    return jax.tree.leaves(found.params if isinstance(found, StolenModel) else found[0])
+
+
+def of_membership(found: MembershipScores, world: World) -> None:
+    """Scores are finite but for candidates that a query budget leaves out."""
+    candidates = world.knowledge.candidates
+    assert candidates is not None
+    expected = (world.bank.size, candidates.size)
+    scores = np.asarray(found.scores)
+    require(scores.shape == expected, f"scores have shape {scores.shape}, [T, N] is {expected}")
+    attacked = ~np.isnan(scores)
+    require(not np.isinf(scores).any(), "some scores are infinite: keep likelihoods in log space, floor variances")
+    require(attacked.any(axis=1).all(), "no candidate of some target has a score")
+    require(
+        (attacked == attacked[0]).all() and (attacked.all() or found.queries != 1.0),
+        "some scores are NaN, which says `not attacked`: leave out the same candidates for every target, and only "
+        "for want of queries",
+    )
+
+
+def of_reconstruction(found: Reconstructions, world: World) -> None:
+    """Reconstructions lie in the box, and their confidence is the target's."""
+    x, confidence = np.asarray(found.x), np.asarray(found.confidence)
+    shape = world.bank.model.shape
+    require(x.shape[1:] == (np.shape(found.y)[-1], *shape), f"x has shape {x.shape}, expected [T, K, {shape}]")
+    _in_box(x, world)
+    if not isinstance(world, Toy):
+        return
+    own = [
+        np.asarray(world.bank[t].scores(jnp.asarray(x[t])))[np.arange(len(found.y)), np.asarray(found.y)]
+        for t in range(len(x))
+    ]
+    require(np.allclose(own, confidence, atol=1e-3), "`confidence` is not the target's own probability of `y` at `x`")
+
+
+def of_perturbation(found: Perturbed, world: World) -> None:
+    """Changed records belong to points, lie in the box, and are the clean ones where nothing was found."""
+    points = world.knowledge.points
+    assert points is not None
+    x, rows = np.asarray(found.x), np.asarray(found.rows)
+    expected = (len(x), len(rows), *world.bank.model.shape)
+    require(x.shape == expected, f"x has shape {x.shape}, expected [T, N, ...] {expected}")
+    require(rows.size and np.all(np.diff(rows) > 0) and rows[-1] < points.size, "`rows` are not rows of the points")
+    clean, y, goal = np.asarray(points.x)[rows], np.asarray(points.y)[rows], np.asarray(found.goal)
+    require(np.array_equal(found.y, y), "`y` are not the labels of the points in `rows`")
+    require(goal.shape == y.shape and not np.any(goal == y), "some point already has the class it is to be taken for")
+    _in_box(x, world)
+    for name in ("queries", "gradients"):
+        spent = np.asarray(getattr(found, name))
+        require(
+            spent.shape == expected[:2] and np.isfinite(spent).all() and spent.min() >= 0,
+            f"`{name}` must be counts [T, N], one a point; got an array of shape {spent.shape}",
+        )
+    if isinstance(world, EvasionWorld):
+        failures, _ = self_checks(found, world.truth(found), bounded=world.bounded)
+        require(not failures, "; ".join(failures))
+    moved = np.any(x != clean, axis=tuple(range(2, x.ndim)))
+    called = np.stack([np.asarray(world.bank[t].labels(jnp.asarray(x[t]))) for t in range(len(x))])
+    idle = moved & ~np.where(goal == -1, called != y, called == goal)
+    require(
+        idle.sum() <= IDLE * moved.size,
+        f"{int(idle.sum())} of {moved.size} records are changed without success: hand over the clean record there",
+    )
+
+
+def of_program(found: Program, world: World) -> None:
+    """A program fits into the target's input, and each class of the task is a mean of the target's classes."""
+    pattern, mapping = np.asarray(found.pattern), np.asarray(found.mapping)
+    shape, low, high = world.bank.model.shape, *(np.asarray(end) for end in world.knowledge.box or (-np.inf, np.inf))
+    require(pattern.shape[1:] == shape, f"the pattern has shape {pattern.shape}, expected [T, {shape}]")
+    require(np.isfinite(pattern).all(), "the pattern is not finite")
+    require(np.abs(pattern).max() <= np.max(high - low), "the pattern is larger than the box is wide")
+    require(
+        mapping.shape[:2] == (len(pattern), world.bank.model.num_classes),
+        f"the map of labels has shape {mapping.shape}, expected [T, C, G]",
+    )
+    require(mapping.min() >= 0 and np.allclose(mapping.sum(axis=1), 1), "a column of the map is no mean of classes")
+
+
+def of_prediction(found: Predictions, world: World) -> None:
+    """Every value of the attribute has a finite score for each record, with the target and without."""
+    hidden = world.knowledge.hidden
+    assert hidden is not None
+    expected = (hidden.records.size, len(hidden.attribute.values))
+    scores, imputed = np.asarray(found.scores), np.asarray(found.imputed)
+    require(scores.shape[1:] == expected, f"scores have shape {scores.shape}, expected [T, K, V] with {expected}")
+    require(imputed.shape == expected, f"imputed scores have shape {imputed.shape}, expected [K, V] = {expected}")
+    require(np.isfinite(scores).all() and np.isfinite(imputed).all(), "some scores are not finite")
+
+
+def of_theft(found: StolenModel, world: World) -> None:
+    """There is a student, and one without the target's answers, for each of rising budgets."""
+    budgets = np.asarray(found.budgets)
+    require(budgets.size and budgets[0] >= 0 and np.all(np.diff(budgets) > 0), "budgets must rise")
+    for students in (found.params, found.null):
+        sizes = {np.shape(leaf)[:2] for leaf in jax.tree.leaves(students)}
+        require(sizes == {(count_of(found), len(budgets))}, f"students come as [T, Q, ...]; got {sorted(sizes)}")
+    require(found.model.shape == world.bank.model.shape, "the student does not read the target's inputs")
+
+
+def _in_box(x: np.ndarray, world: World) -> None:
+    low, high = (np.asarray(end) for end in world.knowledge.box or (-np.inf, np.inf))
+    require(np.isfinite(x).all(), "a record is not finite")
+    require(np.all(x >= low) and np.all(x <= high), "a record lies outside `knowledge.box`")
+
+
+SHAPES: Mapping[type, Callable[[Any, World], None]] = {
+    MembershipScores: of_membership,
+    Reconstructions: of_reconstruction,
+    Perturbed: of_perturbation,
+    Program: of_program,
+    Predictions: of_prediction,
+    StolenModel: of_theft,
+}
+"""What is required of each kind of evidence."""
