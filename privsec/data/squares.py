@@ -34,6 +34,8 @@ class Squares(Source):
     shades: bool = False
     """Every square has a brightness of its own, from 0.3 to 1: the count can then not be read off the sum of all
     pixels, which solves the task of equal squares by a linear function."""
+    negatives: bool = False
+    """Every other image, at random, is its negative, black squares on white: no linear function counts both kinds."""
 
     origin: ClassVar[str] = "made by this library after Elsayed, Goodfellow and Sohl-Dickstein 2018; free of rights"
 
@@ -47,6 +49,9 @@ class Squares(Source):
         square = np.pad(np.ones((cell - 2, cell - 2)), 1)  # its black frame keeps neighbors apart
         margin = self.size - GRID * cell
         x = np.pad(np.kron(places, square), ((0, 0), *[(margin // 2, margin - margin // 2)] * 2))
+        if self.negatives:
+            dark = rng.permutation(self.records) % 2 == 1
+            x = np.where(dark[:, None, None], 1.0 - x, x)
         return Dataset(
             x=x[..., None].astype(np.float32),
             y=y,

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Int, Real
 
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Predictions
+from privsec.measures.advantage import advantage
 from privsec.measures.intervals import Ids, Measure, clustered
 
 SUREST = 0.1
@@ -23,7 +24,7 @@ MEASURES: dict[str, Measure] = {
     "advantage": Measure(
         "advantage",
         "higher_is_worse",
-        (-np.inf, 1.0),
+        (-1.0, 1.0),
         "how much of what imputation leaves open the surest guesses get right: 0 is imputation, 1 is always right",
     ),
     "ppv": Measure("share", "higher_is_worse", (0.0, 1.0), "right guesses among the 10% surest ones"),
@@ -72,7 +73,7 @@ def measure(evidence: Predictions, truth: AttributeTruth) -> dict[str, Float64[n
     gain = right.astype(np.float64) - right_imputed
     same = np.ones(len(scores))
     return {
-        "advantage": (ppv - null) / max(1 - null, 1 / _surest(count)),
+        "advantage": advantage(ppv, null * same, _surest(count)),
         "ppv": ppv,
         "ppv_imputed": null * same,
         "accuracy": accuracy,
@@ -94,12 +95,9 @@ def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | Non
     of_surest = "advantage", "ppv", "ppv_imputed"
 
     def estimate(name: str, values: Real[np.ndarray, " T"]) -> Estimate:
-        unit, direction, (lowest, highest), _ = MEASURES[name]
+        unit, direction, bounds, _ = MEASURES[name]
         counted = _surest(count) if name in of_surest else count if unit == "share" else None
-        if name == "advantage":
-            lowest = min(-1.0, *values)  # where all targets agree, the interval is that of a share of this range
         pairs = np.arange(len(values)) // 2
-        bounds = (lowest, highest)
         return clustered(values, pairs, seeds, unit=unit, direction=direction, bounds=bounds, trials=counted)
 
     return {name: estimate(name, values) for name, values in per_target.items()}

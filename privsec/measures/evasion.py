@@ -42,7 +42,7 @@ MEASURES: dict[str, Measure] = {
     "advantage": Measure(
         "advantage",
         "higher_is_worse",
-        (-np.inf, 1.0),
+        (-1.0, 1.0),
         "success, rescaled: 0 is what clean and randomly changed points give away, 1 is every point",
     ),
     "success": Measure(

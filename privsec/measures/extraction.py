@@ -17,7 +17,7 @@ MEASURES: dict[str, Measure] = {
     "advantage": Measure(
         "advantage",
         "higher_is_worse",
-        (-np.inf, 1.0),
+        (-1.0, 1.0),
         "fidelity, rescaled: 0 is the student who never asked the model, 1 is complete agreement",
     ),
     "fidelity": Measure(

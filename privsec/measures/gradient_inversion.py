@@ -16,6 +16,7 @@ from privsec.core.data import Array
 from privsec.core.errors import NotApplicable
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Reconstructions
+from privsec.measures.advantage import advantage
 from privsec.measures.intervals import Ids, Measure, clustered
 from privsec.measures.similarity import IDENTICAL, psnr, ssim
 
@@ -26,7 +27,7 @@ MEASURES: dict[str, Measure] = {
     "advantage": Measure(
         "advantage",
         "higher_is_worse",
-        (-np.inf, 1.0),
+        (-1.0, 1.0),
         "success, rescaled: 0 is the best public record or a search without the gradient, 1 is every record",
     ),
     "success": Measure(
@@ -100,7 +101,7 @@ def measure(evidence: Reconstructions, truth: GradientTruth) -> dict[str, Float6
     given = np.take_along_axis(np.broadcast_to(evidence.y, order.shape), order, axis=1)
     same = np.ones(len(x))
     per_target = {
-        "advantage": (success - best_null) / np.maximum(1 - best_null, 1 / count),
+        "advantage": advantage(success, best_null, count),
         "success": success,
         "null_public": null * same,
         "null_control": control,
@@ -148,12 +149,9 @@ def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | Non
     count = int(per_target["records"][0])
 
     def estimate(name: str, values: Real[np.ndarray, " T"]) -> Estimate:
-        unit, direction, (lowest, highest), _ = MEASURES[name]
-        if name == "advantage":
-            lowest = min(-1.0, *values)  # where all targets agree, the interval is that of a share of this range
+        unit, direction, bounds, _ = MEASURES[name]
         counted = count if unit in ("advantage", "share") else None
         pairs = np.arange(len(values)) // 2
-        bounds = (lowest, highest)
         return clustered(values, pairs, seeds, unit=unit, direction=direction, bounds=bounds, trials=counted)
 
     return {name: estimate(name, values) for name, values in per_target.items()}

@@ -19,7 +19,7 @@ MEASURES: dict[str, Measure] = {
     "advantage": Measure(
         "advantage",
         "higher_is_worse",
-        (-np.inf, 1.0),
+        (-1.0, 1.0),
         "accuracy, rescaled: 0 is the best of the three nulls, 1 is a perfect score",
     ),
     "accuracy": Measure(

@@ -148,9 +148,9 @@ def difference(row: Row) -> Shown:
     """B - A as a table shows it."""
     if row.change is None:
         return Shown("", "", "", "not_applicable", "not in both runs")
-    (e, _, one_by_one), style = row.change, wording(row.measure).style
+    e, style = row.change.estimate, wording(row.measure).style
     p = "p < 0.001" if row.p < 0.001 else f"p = {row.p:.3f}"
-    n = f"{e.n:,}{'' if one_by_one else ', unpaired'}, {p}"
+    n = f"{e.n:,}{'' if row.change.paired else ', unpaired'}, {p}"
     return Shown(number(e.value, style, sign=True), interval(e, style, sign=True), n, "ok", "", 0.0, row.mark)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from privsec.report import figures
-from privsec.report.lines import lines, over_models
+from privsec.report.lines import Legend, Line, Panels, legend, lines, over_models
 from privsec.report.reading import Reading
 
 
-def curves(reading: Reading) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
-    """(legend of (swatch, text), panels of (defense, note, svg)): fidelity of the copies by query budget."""
+def curves(reading: Reading) -> tuple[Legend, Panels]:
+    """For each defense the fidelity of the copies by query budget, and that of students who never asked, in gray."""
     labels = [column.label for column in reading.attacks if column.family == "extraction"]
     colored = labels[: len(figures.SERIES)]
-    panels = []
+    panels: list[tuple[str, str, str]] = []
+    every: list[Line] = []
     for defense in reading.defenses:
         drawn, targets = [], 0
         for label in labels:
@@ -28,5 +29,5 @@ def curves(reading: Reading) -> tuple[list[tuple[str, str]], list[tuple[str, str
             title = f"Fidelity of a copy against queries under {defense}"
             svg = lines(f"extraction-{len(panels)}", title, drawn, "records asked about", "answers as the model does")
             panels.append((defense, f"n = {targets} models", svg))
-    legend = [(figures.swatch(i), label) for i, label in enumerate(colored)]
-    return [*legend, (figures.swatch(None), "students that never asked")] if panels else [], panels
+            every += drawn
+    return legend(every, colored, "students that never asked"), panels

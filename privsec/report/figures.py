@@ -63,9 +63,14 @@ def front(points: Sequence[tuple[float, float]]) -> list[bool]:
     ]
 
 
-def plane(points: Sequence[Point]) -> str:
-    """The leakage-against-utility plane: a marker and two intervals for each defense, the Pareto front stepped."""
-    with canvas(5.6, 4.1) as (figure, axes):
+def plane(points: Sequence[Point], family: str | None = None) -> str:
+    """The leakage-against-utility plane: a marker and two intervals for each defense, the Pareto front stepped.
+
+    Args:
+        points: the defenses.
+        family: of the attacks, in a smaller plane; None for all families.
+    """
+    with canvas(*((5.6, 4.1) if family is None else (4.2, 3.5))) as (figure, axes):
         ends = sorted((p.accuracy.value, p.advantage.value) for p in points if p.front)
         if len(ends) > 1:
             axes.step(
@@ -93,7 +98,8 @@ def plane(points: Sequence[Point]) -> str:
         described = "; ".join(
             f"{p.name}: test accuracy {p.accuracy.value:.3f}, worst advantage {p.advantage.value:.3f}" for p in points
         )
-        return inline(figure, "plane", "Leakage against utility, one point a defense", described)
+        name, of = ("plane", "") if family is None else (f"plane-{family}", f", {family}")
+        return inline(figure, name, f"Leakage against utility{of}, one point a defense", described)
 
 
 def _name(axes: Any, points: Sequence[Point]) -> None:

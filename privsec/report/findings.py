@@ -40,11 +40,14 @@ def _leaks(reading: Reading) -> Iterator[Finding]:
         unsure = [item for item in strongest if item[2].known.low <= 0]
         average = {d: best for d, *_ in unsure if (best := reading.on_average(d, family))}
         faint = [(d, *best) for d, best in average.items()]
-        held = [item for item in unsure if item[0] not in average]
+        rest = [item for item in unsure if item[0] not in average]
+        vague = [item for item in rest if item[2].says_nothing]
+        held = [item for item in rest if not item[2].says_nothing]
         grade = _grade(leaking[0][2].known.value) if leaking else "low"
         parts: tuple[tuple[Outcome, Severity, str, str, list], ...] = (
             ("leak", grade, "leaks", "advantage", leaking),
             ("leak", "low", "better than guessing on average", "auc", faint),
+            ("warning", "medium", "too small a run to tell", "advantage", vague),
             ("held", "info", "nothing above chance", "advantage", held),
         )
         for outcome, severity, found, measure, items in parts:
@@ -56,7 +59,7 @@ def _leaks(reading: Reading) -> Iterator[Finding]:
                     f"{family.capitalize()}: {found} {_under(reading, [defense for defense, *_ in items])}",
                     f"{QUESTIONS[family]} {_SAID[found]}",
                     tuple(f"{d}: {c.label} ({c.access} access), {full(e.known, measure)}" for d, c, e in items),
-                    _REMEDIES.get(family, _REMEDY) if outcome == "leak" else _KEEP,
+                    _ACTIONS.get(outcome, _REMEDIES.get(family, _REMEDY)),
                     IDENTIFIERS.get(family, ()),
                 )
 
@@ -65,11 +68,15 @@ _SAID = {
     "leaks": "An attacker answers better than one who never met the model. The strongest attack on each, by advantage:",
     "better than guessing on average": "At 1% false positives no attack tried names members measurably better than "
     "guessing, but over all records members rank above others more often than not. The highest AUC on each:",
+    "too small a run to tell": "The interval reaches from no success to a complete one. The strongest on each:",
     "nothing above chance": "No attack tried did measurably better than one who never met the model. A stronger one "
     "may; the upper end of the interval says how much these attacks could have missed. The strongest on each, by "
     "advantage:",
 }
-_KEEP = "Keep the attacks in the suite and repeat them whenever data, model or training change."
+_ACTIONS: dict[Outcome, str] = {
+    "held": "Keep the attacks in the suite and repeat them whenever data, model or training change.",
+    "warning": "Train more models, attack more records or run more seeds.",
+}
 _REMEDY = "Compare defenses against this attack before the model is served."
 _REMEDIES = {
     "membership": "Train with differential privacy or stronger regularization, and choose by the plane of leakage "
@@ -153,5 +160,5 @@ def _gaps(reading: Reading) -> Iterator[Finding]:
 
 def _changed(made: Change, style: Literal["share", "two"] = "two") -> str:
     e = made.estimate
-    paired = " pairs of models" if made.paired else ""
-    return f"{number(e.value, style, sign=True)} {interval(e, style, sign=True)}, {count(e)}{paired}"
+    counted = f" {made.counted}" if made.paired else ""
+    return f"{number(e.value, style, sign=True)} {interval(e, style, sign=True)}, {count(e)}{counted}"

@@ -6,6 +6,8 @@ import re
 from typing import Any
 
 from privsec.attacks import ATTACKS
+from privsec.core.access import Access
+from privsec.core.attack import Attack
 from privsec.defenses import DEFENSES
 from privsec.report.catalog import QUESTIONS
 from privsec.report.reading import Reading
@@ -30,13 +32,23 @@ def threats(reading: Reading) -> list[dict[str, Any]]:
                     "access": column.access,
                     "knowledge": ", ".join(needs) or "nothing but the model",
                     "queries": _queries(reading, column.label),
-                    "adaptive": "yes, through its references" if "references" in needs else "no",
+                    "adaptive": _adaptive(spec) if spec else "not known",
                     "settings": settings(given),
                     "paper": cited(spec.paper) if spec else [],
                 }
             )
         groups.append({"family": family, "goal": QUESTIONS.get(family, ""), "rows": rows})
     return groups
+
+
+def _adaptive(spec: type[Attack]) -> str:
+    """How an attack takes a defense into account."""
+    if "references" in spec.requires:
+        return "yes, through its references"
+    differentiates = spec.family in ("evasion", "reprogramming") and Access.GRADIENTS in spec.needs
+    if differentiates and getattr(spec, "adapts", True):
+        return "yes, it differentiates past what hides the gradient"
+    return "no"
 
 
 def _queries(reading: Reading, attack: str) -> str:

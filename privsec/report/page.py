@@ -65,6 +65,7 @@ def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) 
         "verdict": verdict,
         "findings": findings,
         "plane": panels.plane(reading),
+        "planes": panels.planes(reading),
         "attacks": reading.attacks,
         "families": sections.families(reading.attacks),
         "heat": sections.heat_map(reading),

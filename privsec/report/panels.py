@@ -10,8 +10,9 @@ import numpy as np
 from privsec.measures import membership
 from privsec.report import figures, images
 from privsec.report.reading import Reading
-from privsec.report.sections import Shown, shown
-from privsec.report.wording import interval, number, wording
+from privsec.report.sections import Shown
+from privsec.report.sheets import Sheet, class_name, distinct, each, figures_of, pictures, span
+from privsec.report.wording import interval, number
 from privsec.runner.results import CellResult
 
 COLORED = len(figures.SERIES)
@@ -22,11 +23,11 @@ PICTURE_BYTES = 220_000
 """About how much of the page reconstructions may take."""
 
 
-def plane(reading: Reading) -> str | None:
-    """The leakage-against-utility plane, None where fewer than one defense has both."""
+def plane(reading: Reading, family: str | None = None) -> str | None:
+    """The leakage-against-utility plane, of one family or of the worst of all; None where no defense has both."""
     found = []
     for defense in reading.defenses:
-        accuracy, worst = reading.entry(defense, "", "test_accuracy"), reading.worst(defense)
+        accuracy, worst = reading.entry(defense, "", "test_accuracy"), reading.worst(defense, family)
         if accuracy.resolved and worst is not None:
             found.append((defense, accuracy.known, worst[1].known))
     on_front = figures.front([(accuracy.value, leak.value) for _, accuracy, leak in found])
@@ -34,7 +35,13 @@ def plane(reading: Reading) -> str | None:
         figures.Point(defense, accuracy, leak, best, defense == reading.baseline)
         for (defense, accuracy, leak), best in zip(found, on_front, strict=True)
     ]
-    return figures.plane(points) if points else None
+    return figures.plane(points, family) if points else None
+
+
+def planes(reading: Reading) -> list[tuple[str, str]]:
+    """(family, its plane) where the run has more than one family: what helps against one may not against another."""
+    families = reading.tested if len(reading.tested) > 1 else ()
+    return [(family, svg) for family in families if (svg := plane(reading, family))]
 
 
 def curves(reading: Reading) -> tuple[list[tuple[str, str]], list[tuple[str, str, str]]]:
@@ -110,29 +117,15 @@ def _risk(risk: membership.RecordRisk, label: str) -> dict[str, Any]:
     }
 
 
-def class_name(names: Sequence[str], label: int) -> str:
-    """What a class is called on the page."""
-    return str(names[label]) if 0 <= label < len(names) else f"class {label}"
-
-
-def reconstructions(reading: Reading) -> list[dict[str, Any]]:
+def reconstructions(reading: Reading) -> list[Sheet]:
     """For each inversion attack and defense: what was rebuilt from the first target beside the nearest real records."""
-    sheets: list[tuple[CellResult, list[str]]] = []
-    for column in reading.attacks:
-        found: list[tuple[CellResult, list[str]]] = []
-        for defense in reading.defenses if column.family == "inversion" else ():
-            for cell in [cell for cell in reading.cells(defense, column.label) if "nearest_member" in cell.arrays][:1]:
-                same = [named for known, named in found if np.array_equal(known.arrays["x"], cell.arrays["x"])]
-                if same:  # a defense of the answers alone leaves an attacker who holds the model where he was
-                    same[0].append(defense)
-                else:
-                    found.append((cell, [defense]))
-        sheets += found
-    if not sheets:
+    inversions = [column for column in reading.attacks if column.family == "inversion"]
+    found = distinct(each(reading, inversions, "nearest_member"), "x")
+    if not found:
         return []
-    pixels = min(max(cell.arrays["x"][0, 0].size for cell, _ in sheets), 3 * images.LARGEST**2)
-    several = int(np.clip(PICTURE_BYTES / (len(sheets) * 3 * (1.4 * pixels + 150)), 3, 8))
-    return [_sheet(reading, cell, named, several) for cell, named in sheets]
+    pixels = min(max(cell.arrays["x"][0, 0].size for cell, _ in found), 3 * images.LARGEST**2)
+    several = int(np.clip(PICTURE_BYTES / (len(found) * 3 * (1.4 * pixels + 150)), 3, 8))
+    return [_sheet(reading, cell, named, several) for cell, named in found]
 
 
 _BESIDE = ("advantage", "accepted", "nearer_to_members", "null_success", "ssim")
@@ -144,31 +137,23 @@ _ROWS = {
 }
 
 
-def _sheet(reading: Reading, cell: CellResult, defenses: Sequence[str], several: int) -> dict[str, Any]:
-    arrays, names = cell.arrays, reading.class_names
+def _sheet(reading: Reading, cell: CellResult, defenses: str, several: int) -> Sheet:
+    arrays = cell.arrays
     y = arrays["y"]
     wanted = np.linspace(0, len(y) - 1, min(several, len(y))).round().astype(int)
     rows = {title: arrays[key][0] for title, key in _ROWS.items() if key in arrays}
-    every = np.concatenate([values.reshape(-1) for values in rows.values()])
-    unit = every.min() >= 0 and every.max() <= 1
-    low, high = (0.0, 1.0) if unit else np.quantile(every, [0.01, 0.99]).tolist()
-    return {
-        "cell": cell,
-        "defenses": ", ".join(defenses),
-        "shown": len(wanted),
-        "of": arrays["x"].shape[0] * len(y),
-        "what": "reconstructions",
-        "image": arrays["x"].ndim == 5,
-        "classes": [class_name(names, int(y[k])) for k in wanted],
-        "rows": [(title, [images.data_uri(values[k], low, high) for k in wanted]) for title, values in rows.items()],
-        "words": [("accepted", ["✓ yes" if arrays["accepted"][0, k] else "no" for k in wanted])]
-        if "accepted" in arrays
-        else [],
-        "figures": figures_of(reading, cell, _BESIDE),
-    }
-
-
-def figures_of(reading: Reading, cell: CellResult, names: Sequence[str]) -> list[tuple[str, Shown]]:
-    """The named measures of a cell's pair as (title, figure), as far as there are any."""
-    every = ((name, reading.entry(cell.defense, cell.attack, name)) for name in names)
-    return [(wording(name).title, shown(entry, name)) for name, entry in every if entry.estimate is not None]
+    low, high = span(*rows.values())
+    accepted = arrays.get("accepted")
+    return Sheet(
+        cell.attack,
+        cell.seed,
+        defenses,
+        len(wanted),
+        arrays["x"].shape[0] * len(y),
+        "reconstructions",
+        arrays["x"].ndim == 5,
+        [class_name(reading.class_names, int(y[k])) for k in wanted],
+        [(title, pictures(values[wanted], low, high)) for title, values in rows.items()],
+        [] if accepted is None else [("accepted", ["✓ yes" if yes else "no" for yes in accepted[0, wanted]])],
+        figures_of(reading, cell, _BESIDE),
+    )

@@ -4,20 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from privsec.report import evasion, extraction, rebuilt, reprogramming
+from privsec.report.lines import Legend, Panels
 from privsec.report.reading import Reading
+from privsec.report.sheets import Sheet, Table, each
 from privsec.report.wording import number
-
-
-class Table(NamedTuple):
-    """A small table as text; the first value of a row heads it."""
-
-    title: str
-    note: str
-    headings: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 class Pictured(NamedTuple):
@@ -27,9 +20,9 @@ class Pictured(NamedTuple):
     short: str
     title: str
     lead: str
-    legend: Sequence[tuple[str, str]] = ()
-    panels: Sequence[tuple[str, str, str]] = ()
-    sheets: Sequence[dict[str, Any]] = ()
+    legend: Legend = ()
+    panels: Panels = ()
+    sheets: Sequence[Sheet] = ()
     tables: Sequence[Table] = ()
 
 
@@ -45,12 +38,15 @@ def _evasion(reading: Reading) -> Pictured:
         "evasion",
         "Evasion",
         "What small changes do",
-        "Above, how much accuracy is left when every point may be changed up to a size; the lowest curve is what is "
-        "known of the model, and the dashed line marks the radius of the tables. An attack with one radius makes a "
-        "step there. Below, records that the strongest attack on each defense broke, as they were and as they became.",
+        "The share of points that each attack has not got while it may change them up to a size (the accuracy left, if "
+        "any wrong class will do). An attack with one radius is a marker there, one that looks for the smallest change "
+        "a curve; the lowest is what is known of the model. The dashed line marks the radius of the tables. Below are "
+        "records that the strongest attack on each defense took from the first model, what of them was moved, and, "
+        "where the model shows its gradient, the features on which each answer depends most (white).",
         legend,
         panels,
         evasion.sheets(reading),
+        evasion.tables(reading),
     )
 
 
@@ -60,23 +56,24 @@ def _reprogramming(reading: Reading) -> Pictured:
         "Reprogramming",
         "What the model is made to do",
         "One pattern around every record, and a map of labels, turn the model to another task. The program is shown "
-        "with gray for nothing; beside it stand records of the task, and what the model was asked.",
+        "with gray for nothing, and below it which parts of it bring the answers about (white: most, by integrated "
+        "gradients); beside it stand records of the task, what the model was asked, and the features on which its "
+        "answer depends most.",
         sheets=reprogramming.sheets(reading),
+        tables=reprogramming.tables(reading),
     )
 
 
 def _attributes(reading: Reading) -> Pictured:
     tables = []
-    for column in reading.attacks:
-        for defense in reading.defenses:
-            for cell in [c for c in reading.cells(defense, column.label) if "recall_imputed" in c.arrays][:1]:
-                arrays = cell.arrays
-                rows = [
-                    [name, f"{count:,}", *(_share(arrays[key][v]) for key in _COLUMNS)]
-                    for v, (name, count) in enumerate(zip(cell.facts["values"], arrays["count"], strict=True))
-                ]
-                title = f"{cell.facts['attribute']}: {column.label} on {defense}"
-                tables.append(Table(title, f"seed {cell.seed}", ("value", "records", *_COLUMNS.values()), rows))
+    for cell in each(reading, reading.attacks, "recall_imputed"):
+        arrays = cell.arrays
+        rows = [
+            [name, f"{count:,}", *(_share(arrays[key][v]) for key in _COLUMNS)]
+            for v, (name, count) in enumerate(zip(cell.facts["values"], arrays["count"], strict=True))
+        ]
+        title = f"{cell.facts['attribute']}: {cell.attack} on {cell.defense}"
+        tables.append(Table(title, f"seed {cell.seed}", ("value", "records", *_COLUMNS.values()), rows))
     return Pictured(
         "attributes",
         "Hidden attributes",

@@ -38,6 +38,11 @@ class Entry(NamedTuple):
         return self.estimate is not None and self.estimate.resolved
 
     @property
+    def says_nothing(self) -> bool:
+        """Whether an advantage may be anything: no success at all, and a complete one."""
+        return self.known.low <= 0 and self.known.high >= 1
+
+    @property
     def known(self) -> Estimate:
         """The Estimate of an entry that has one."""
         assert self.estimate is not None

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from privsec.report import images
-from privsec.report.panels import class_name, figures_of
 from privsec.report.reading import Reading
-from privsec.report.wording import number
+from privsec.report.sheets import Sheet, class_name, distinct, each, figures_of, pictures, span
 from privsec.runner.results import CellResult
 
 SHOWN = 6
@@ -15,28 +11,27 @@ SHOWN = 6
 _BESIDE = ("success", "null_public", "null_control", "psnr", "ssim", "labels_right")
 
 
-def sheets(reading: Reading) -> list[dict[str, Any]]:
-    """A sheet for each attack on gradients and each defense, of the first target."""
-    every = ((defense, column) for column in reading.attacks for defense in reading.defenses)
-    found = ([c for c in reading.cells(d, column.label) if "nearest_public" in c.arrays][:1] for d, column in every)
-    return [_sheet(reading, cell) for cells in found for cell in cells]
+def sheets(reading: Reading) -> list[Sheet]:
+    """A sheet for each attack on gradients, of the first target under each defense that changes what it finds."""
+    cells = each(reading, reading.attacks, "nearest_public")
+    return [_sheet(reading, cell, named) for cell, named in distinct(cells, "x")]
 
 
-def _sheet(reading: Reading, cell: CellResult) -> dict[str, Any]:
-    arrays = cell.arrays
-    kept = slice(0, SHOWN)
+def _sheet(reading: Reading, cell: CellResult, defenses: str) -> Sheet:
+    arrays, kept = cell.arrays, slice(0, SHOWN)
     record, nearest, found = arrays["record"][kept], arrays["nearest_public"][kept], arrays["x"][0][kept]
-    low, high = min(0.0, float(record.min())), max(1.0, float(record.max()))
     rows = {"record": record, "rebuilt from its gradient": found, "most similar public record": nearest}
-    return {
-        "cell": cell,
-        "defenses": cell.defense,
-        "shown": len(record),
-        "of": arrays["x"].shape[0] * arrays["x"].shape[1],
-        "what": "records",
-        "image": record.ndim == 4,
-        "classes": [class_name(reading.class_names, int(y)) for y in arrays["y"][kept]],
-        "rows": [(title, [images.data_uri(x, low, high) for x in values]) for title, values in rows.items()],
-        "words": [("PSNR", [f"{number(float(value), 'two')} dB" for value in arrays["psnr"][0][kept]])],
-        "figures": figures_of(reading, cell, _BESIDE),
-    }
+    low, high = span(record, nearest)
+    return Sheet(
+        cell.attack,
+        cell.seed,
+        defenses,
+        len(record),
+        arrays["x"].shape[0] * arrays["x"].shape[1],
+        "records",
+        record.ndim == 4,
+        [class_name(reading.class_names, int(y)) for y in arrays["y"][kept]],
+        [(title, pictures(values, low, high)) for title, values in rows.items()],
+        [("PSNR in dB", [f"{value:.1f}" for value in arrays["psnr"][0][kept]])],
+        figures_of(reading, cell, _BESIDE),
+    )

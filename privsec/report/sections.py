@@ -76,10 +76,11 @@ def _changed(reading: Reading, found: tuple[Change, float] | None, defense: str,
         sides = (reading.entry(d, column.label, "advantage") for d in (defense, reading.baseline or ""))
         entry = next(e for e in sides if not e.resolved)
         return shown(entry, "advantage")
-    (estimate, _, paired), p = found
+    made, p = found
+    estimate = made.estimate
     mark = "not significant" if p >= 0.05 else "▼ helps" if estimate.value < 0 else "▲ hurts"
     p_text = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    n = f"{estimate.n:,}{'' if paired else ', unpaired'}, {p_text}"
+    n = f"{estimate.n:,}{'' if made.paired else ', unpaired'}, {p_text}"
     return Shown(number(estimate.value, sign=True), interval(estimate, sign=True), n, "ok", "", 0.0, mark)
 
 

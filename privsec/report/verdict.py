@@ -26,7 +26,7 @@ class Verdict(NamedTuple):
     """What the run says.
 
     Attributes:
-        state: "leak", "held" (no attack did measurably better than chance) or "unmeasured".
+        state: "leak", "held" (no attack did measurably better than chance) or "unmeasured" (no figure says anything).
         headline, sentences: the same in words.
         best: the defense under which the worst attack is weakest, None where no defense was measured.
         keys: the key figures.
@@ -68,6 +68,9 @@ def judge(reading: Reading) -> Verdict:
             small = f"points under {best}, {count(cost)}"
             keys.append(Key("Change of test accuracy", _points(cost.value), _points_interval(cost), small))
     certain = worst[1].known.low > 0
+    if not certain and worst[1].says_nothing:
+        keys = [_advantage_key("Strongest attack without a defense", *worst)]
+        return Verdict("unmeasured", _headline(reading, *worst), (), None, (*keys, coverage))
     state: State = "leak" if certain or reading.on_average(reading.baseline or "") else "held"
     sentences = _defended(reading, protected, helpful) if certain else []
     return Verdict(state, _headline(reading, *worst), tuple(sentences), best, (*keys, coverage))
@@ -99,6 +102,11 @@ def _headline(reading: Reading, column: Column, entry: Entry) -> str:
             f"false positives, but over all records {_average(*average)}. The largest advantage is {column.label}'s, "
             f"{advantage}."
         )
+    if entry.says_nothing:
+        return (
+            f"Without a defense, this run is too small to tell whether the model leaks: the strongest attack, "
+            f"{column.label}, reached advantage {advantage}. More models, records or seeds would."
+        )
     if entry.known.low <= 0:
         return (
             f"Without a defense, no attack of this run did measurably better than chance: the strongest, "
@@ -111,9 +119,17 @@ def _headline(reading: Reading, column: Column, entry: Entry) -> str:
             f"Without a defense the model gives its training records away: {column.label} names {share} of them "
             f"while wrongly accusing 1% of the others (advantage {advantage})."
         )
-    does = {"membership": "recognizes training records", "inversion": "rebuilds what training data look like"}
-    what = does.get(column.family, "succeeds")
+    what = _DOES.get(column.family, "succeeds")
     return f"Without a defense the model leaks: {column.label} {what} with advantage {advantage}."
+
+
+_DOES = {
+    "membership": "recognizes training records",
+    "inversion": "rebuilds what training data look like",
+    "evasion": "makes it err on records changed a little",
+    "reprogramming": "makes it do another task",
+    "extraction": "copies it",
+}
 
 
 def _defended(reading: Reading, protected: list[str], helpful: list[str]) -> list[str]:

@@ -14,6 +14,7 @@ from privsec.core.attack import Attack, Knowledge
 from privsec.core.data import Array
 from privsec.core.evidence import Evidence
 from privsec.core.target import Target, compiled
+from privsec.runner.plan import Bank
 from privsec.runner.world import World
 
 CHUNK = 256
@@ -32,6 +33,7 @@ class Case:
         key: the attack's; judges derive their own from it.
         evaluators: gives the seed's independent classifiers, trained when first asked for.
         attacked: runs the same attack on another Target or with other Knowledge, for nulls.
+        bank: how the models were trained.
     """
 
     attack: Attack
@@ -41,6 +43,7 @@ class Case:
     key: jax.Array
     evaluators: Callable[[], Target]
     attacked: Callable[..., Evidence]
+    bank: Bank
 
 
 class Judgement(NamedTuple):

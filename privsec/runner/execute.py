@@ -252,7 +252,7 @@ class _Run:
                 return _evidence(attack, target.restrict(attack.needs), known, key)
 
         evidence = attacked(target)
-        case = Case(attack, target, world, knowledge, key, lambda: self._evaluators(cell.seed), attacked)
+        case = Case(attack, target, world, knowledge, key, lambda: self._evaluators(cell.seed), attacked, cell.bank)
         with self._timed("measures"):
             return judge.judge(evidence, case)
 

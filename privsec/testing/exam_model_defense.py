@@ -13,7 +13,7 @@ import numpy as np
 
 from privsec.core import keys
 from privsec.core.data import Examples
-from privsec.core.defense import Defense, ModelDefense
+from privsec.core.defense import Defense, ModelDefense, TrainingDefense
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import Model, Params
 from privsec.nets.base import model_of
@@ -105,9 +105,16 @@ def repetition(defense: ModelDefense) -> None:
 
 def adapted(defense: Defense) -> None:
     """What an attacker who knows of a defense attacks decides as the model does, and has a gradient to follow."""
-    if not isinstance(defense, ModelDefense):
+    if isinstance(defense, ModelDefense):
+        answers = _answers(defense)
+    elif isinstance(defense, TrainingDefense):
+        model, _ = _trained()
+        made = defense.on_model(model)
+        if made is model:
+            return
+        answers = _answered(made, made.init(keys.root(0)))
+    else:
         return
-    answers = _answers(defense)
     same = float(np.mean(answers.adapted.argmax(-1) == answers.logits.argmax(-1)))
     require(same >= ALIKE, f"`adapted` decides as the model does on {same:.0%} of the records only")
     require(np.isfinite(answers.gradient).all(), "the gradient that an attacker follows is not finite")
@@ -206,7 +213,10 @@ def _random_and_rejecting() -> Model:
 
 @functools.lru_cache(maxsize=64)
 def _answers(defense: ModelDefense) -> Answers:
-    made, params = _defended(defense)
+    return _answered(*_defended(defense))
+
+
+def _answered(made: Model, params: Params) -> Answers:
     fresh, face = pictures(1), made.adapted or made
     towards = jax.nn.one_hot(fresh.y, made.num_classes) - 1 / made.num_classes
 

@@ -17,6 +17,7 @@ from privsec.testing import (
     toy_evasion,
     toy_extraction,
     toy_gradients,
+    toy_informed,
     toy_reprogramming,
 )
 from privsec.testing.toy import Gain
@@ -58,13 +59,17 @@ WORLDS: Mapping[str, Worlds] = {
     "reprogramming": Worlds(toy_reprogramming.hijackable, toy_reprogramming.unrelated),
     "extraction": Worlds(toy_extraction.copyable, toy_extraction.unlearnable),
     "updates": Worlds(toy_gradients.observed, toy_gradients.others),
+    "watched": Worlds(toy_informed.watched, toy_informed.elsewhere),
     "hidden": Worlds(toy_attributes.telling, toy_attributes.silent),
 }
-"""By what is asked: the family; `hidden` or `updates` for inversion of an attribute or of a gradient."""
+"""By what is asked: the family; `hidden`, `updates` or `watched` for inversion of an attribute, of a gradient, or among
+the candidates of a watched training."""
 
 
 def question(attack: Attack) -> str:
     """Which line of WORLDS an attack belongs to."""
+    if {"updates", "candidates"} <= attack.requires:
+        return "watched"
     return next((part for part in ("hidden", "updates") if part in attack.requires), attack.family)
 
 

@@ -108,6 +108,8 @@ class PrivateGradient:
 class AdversarialGradient:
     """The gradient of the mean loss at the worst inputs that projected ascent finds near the batch's own.
 
+    Where the model hides its gradient, the ascent follows the adapted model's, as an attack would.
+
     Rates: `adversarial_radius` of the ball; `adversarial_step`, the step's size.
 
     Attributes:
@@ -125,10 +127,11 @@ class AdversarialGradient:
     def __call__(self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
         """The adversarial gradient, shaped like `params`."""
         radius, size = rates["adversarial_radius"], rates["adversarial_step"]
+        followed = model.adapted or model
 
         def total(at: Params, part: Batch, key: jax.Array) -> jax.Array:
             worst = ascend.pgd(
-                lambda x: loss(model.apply(params, x), part.y),  # `params`, not `at`: nothing is traced through it
+                lambda x: loss(followed.apply(params, x), part.y),  # `params`, not `at`: nothing is traced through it
                 part.x,
                 key,
                 jnp.asarray(radius),

@@ -13,10 +13,13 @@ QUICK = {
     "auto_attack": {"steps": 3, "queries": 5, "classes": 1},
     "bar": {"epochs": 15},
     "boundary_attack": {"queries": 100},
-    "carlini_wagner": {"steps": 20, "searches": 2, "weight": 10.0},
+    "brep_mi": {"targets": 12, "reach": 1.0, "radius": 0.1},
+    "carlini_wagner": {"steps": 20, "searches": 2},
     "deepfool": {"steps": 5},
     "fab": {"steps": 5, "classes": 2},
     "fmn": {"steps": 20},
+    "generator_inversion": {"starts": 1},
+    "genetic_inversion": {"prior": 5.0},
     "gradient_inversion": {"steps": 300},
     "hop_skip_jump": {"queries": 100, "directions": 10},
     "knockoff": {"budgets": [200], "training": {"epochs": 20}},
@@ -28,7 +31,8 @@ QUICK = {
     "square": {"queries": 40},
     "transfer": {"steps": 3, "training": {"epochs": 10}},
 }
-"""Settings at which an attack is examined in place of its defaults, which would take long on models this small."""
+"""Settings at which an attack is examined in place of its defaults, which would take long on models this small, or of
+the control stand at the null."""
 
 VARIANTS = {
     "attack_p": [{"per_class": True}],

@@ -1,5 +1,6 @@
 """The exam itself: each requirement catches the mistake that it is there for."""
 
+import functools
 import itertools
 from dataclasses import replace
 from typing import ClassVar, Literal
@@ -16,7 +17,7 @@ from privsec.attacks.membership.boundary import Boundary
 from privsec.attacks.membership.lira import LiRA
 from privsec.attacks.membership.loss import Loss
 from privsec.core.access import Access
-from privsec.core.defense import OutputDefense, TrainingDefense
+from privsec.core.defense import ModelDefense, OutputDefense, TrainingDefense
 from privsec.core.evidence import MembershipScores
 from privsec.data.digits import Digits
 from privsec.defenses.outputs.rounding import Rounding
@@ -231,6 +232,86 @@ class Useless(Outputs):
         return jax.nn.log_softmax(-log_scores)
 
 
+class Standing(ModelDefense):
+    """A defense of the model with a mistake."""
+
+    name: Literal["standing"] = "standing"
+    paper = "Nobody 2020, arXiv 0000.00000"
+    strength: float = 0.5
+    """How much of it."""
+
+    def on_model(self, model):
+        return model if self.strength == 0 else self.spoiled(model)
+
+    @staticmethod
+    @functools.lru_cache
+    def spoiled(model):
+        return model
+
+
+class Hidden(Standing):
+    @staticmethod
+    @functools.lru_cache
+    def spoiled(model):
+        return replace(model, apply=lambda params, x: model.apply(params, jnp.round(8 * x) / 8))
+
+
+class Misled(Standing):
+    @staticmethod
+    @functools.lru_cache
+    def spoiled(model):
+        return replace(model, adapted=replace(model, apply=lambda params, x: -model.apply(params, x)))
+
+
+class Alarmed(Standing):
+    @staticmethod
+    @functools.lru_cache
+    def spoiled(model):
+        def apply(params, x):
+            logits = model.apply(params, x)
+            return jnp.concatenate([logits, 2 * jnp.max(logits, -1, keepdims=True) * (x[:, :1, 0, 0] > 0.5)], -1)
+
+        return replace(model, apply=apply, num_classes=model.num_classes + 1, rejects=True)
+
+
+class Crowded(Standing):
+    @staticmethod
+    @functools.lru_cache
+    def spoiled(model):
+        return replace(model, apply=lambda params, x: model.apply(params, x - 0.5 * x[:1]))
+
+
+class Settled(Standing):
+    @staticmethod
+    @functools.lru_cache
+    def spoiled(model):
+        return replace(model, draw=lambda params, x, keys: model.apply(params, x))
+
+
+class Forgetting(Standing):
+    @staticmethod
+    @functools.lru_cache
+    def spoiled(model):
+        return replace(model, draw=None, adapted=None)
+
+
+class Inverted(Standing):
+    @staticmethod
+    @functools.lru_cache
+    def spoiled(model):
+        return replace(model, apply=lambda params, x: -model.apply(params, x))
+
+
+class Remade(Standing):
+    def on_model(self, model):
+        return model if self.strength == 0 else replace(model)
+
+
+class Lossy(Standing):
+    def on_params(self, model, params, public, key):
+        return {"inner": params}
+
+
 class Training(TrainingDefense):
     """A training defense with a mistake."""
 
@@ -269,6 +350,11 @@ class Recompiled(Training):
         return replace(recipe, optimizer=lambda rates: recipe.optimizer(rates))
 
 
+class Masked(Training):
+    def on_model(self, model):
+        return Hidden().on_model(model)
+
+
 class Stopped(Training):
     def on_recipe(self, recipe):
         return recipe.with_rates(learning_rate=0.0)
@@ -291,6 +377,16 @@ class Stopped(Training):
         ("privacy", Quieting()),
         ("stage", Changing()),
         ("stage", Recompiled()),
+        ("adapted", Masked()),
+        ("adapted", Hidden()),
+        ("adapted", Misled()),
+        ("false_alarms", Alarmed()),
+        ("repetition", Crowded()),
+        ("repetition", Settled()),
+        ("composition", Forgetting()),
+        ("utility", Inverted()),
+        ("stage", Remade()),
+        ("stage", Lossy()),
     ],
 )
 def test_a_careless_defense_is_told_so(check, defense):

@@ -111,6 +111,7 @@ class Folder:
         reason: str = "",
         arrays: dict[str, np.ndarray] | None = None,
         notes: dict[str, str] | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         path = None
         if arrays:
@@ -119,7 +120,7 @@ class Folder:
             np.savez(path, **arrays)  # type: ignore[arg-type]
         per_target = {name: np.asarray(values, float) for name, values in (per_target or {}).items()}
         estimates = {name: _estimate(name, values, (notes or {}).get(name, "")) for name, values in per_target.items()}
-        facts = {"queries": 1.0, "seconds": 0.3} if attack else {}
+        facts = {**({"queries": 1.0, "seconds": 0.3} if attack else {}), **(facts or {})}
         access = ACCESS.get(attack, "scores") if attack else ""
         self.cells.append(
             CellResult(seed, defense, attack, family, access, status, reason, estimates, per_target, facts, path)
@@ -156,7 +157,7 @@ class Folder:
 
 
 def _estimate(name: str, values: np.ndarray, note: str = "") -> Estimate:
-    unit, direction = MEASURES[name]
+    unit, direction = MEASURES.get(name, ("share", "descriptive"))
     if not np.isfinite(values).any():
         return Estimate(np.nan, np.nan, np.nan, 0, unit, direction, note)  # type: ignore[arg-type]
     half = 1.96 * values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0

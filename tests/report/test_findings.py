@@ -5,6 +5,7 @@ import numpy as np
 from privsec.report.catalog import ORDER
 from privsec.report.findings import find
 from privsec.report.reading import FAMILIES, Reading
+from privsec.report.verdict import judge
 
 
 def found(folder, code):
@@ -81,3 +82,16 @@ def test_remarks_of_attacks_reach_the_report(folder):
     folder.add("none", "lira", {"advantage": [0.3, 0.3, 0.31, 0.3]})
     folder.cells[-1].facts["warnings"] = ["scores are rounded: resolution-limited"]
     assert found(folder, "PS025")[0].evidence == ("none / lira: scores are rounded: resolution-limited",)
+
+
+def test_an_interval_that_allows_everything_is_neither_a_leak_nor_good_news(folder):
+    folder.config.update(defenses={"none": []}, attacks=[{"name": "gradient_inversion"}], seeds=[0])
+    folder.add("none", "gradient_inversion", {"advantage": [1.0]}, family="inversion")
+    results = folder.results()
+    table = results.table
+    table.loc[table["measure"] == "advantage", ["low", "high"]] = [-1.0, 1.0]
+    reading = Reading(results)
+    (found,) = [finding for finding in find(reading) if finding.code == "PS002"]
+    assert found.outcome == "warning" and "too small a run to tell" in found.title and "more models" in found.action
+    verdict = judge(reading)
+    assert verdict.state == "unmeasured" and "too small to tell" in verdict.headline

@@ -37,9 +37,7 @@ def at(checkpoints, k):
     return jax.tree.map(lambda leaf: leaf[k], checkpoints)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "count", "ends"), [(8, 3, (2, 4, 6)), (7, 2, (2, 4)), (5, 4, (1, 2, 3, 4)), (9, 1, (4,))]
-)
+@pytest.mark.parametrize(("epochs", "count", "ends"), [(4, 1, (2,)), (7, 2, (2, 4)), (3, 2, (1, 2))])
 def test_a_checkpoint_is_a_shorter_training(epochs, count, ends):
     whole = train(MODEL, recipe_of(epochs=epochs, checkpoints=count), DATA, INCLUDE[0], KEY)
     assert_same(whole.params, train(MODEL, recipe_of(epochs=epochs), DATA, INCLUDE[0], KEY).params)

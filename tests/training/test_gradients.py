@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,12 +55,17 @@ def test_the_mean_is_over_real_records():
     assert all((leaf == 0).all() for leaf in jax.tree.leaves(nobody))
 
 
+@pytest.fixture(scope="module")
+def stacked():
+    """Each record's own gradient."""
+    return oracle.gradients(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]))
+
+
 @pytest.mark.parametrize("microbatch", [1, 4, SIZE, 64])
-def test_microbatches_sum_every_real_record_wherever_it_stands(microbatch):
+def test_microbatches_sum_every_real_record_wherever_it_stands(microbatch, stacked):
     gradient, rates = PrivateGradient(4.0, microbatch), {"clip_norm": 0.7, "noise_multiplier": 0.0}
     private = jax.jit(lambda batch: gradient(MODEL, cross_entropy, PARAMS, batch, rates, KEY))
     together = jax.vmap(private)(jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(batch_of, WEIGHTS.values())))
-    stacked = oracle.gradients(MODEL, cross_entropy, PARAMS, batch_of(WEIGHTS["all"]))
     for m, weight in enumerate(WEIGHTS.values()):
         expected = jax.tree.map(lambda leaf: leaf / 4.0, oracle.clipped_sum(stacked, weight, 0.7))
         assert_close(private(batch_of(weight)), expected)
@@ -120,6 +127,15 @@ def test_no_radius_leaves_the_plain_gradient():
     assert np.linalg.norm(flat(far)) > np.linalg.norm(flat(plain))
 
 
+def test_the_ascent_follows_the_adapted_model_where_the_model_hides_its_gradient():
+    hiding = replace(MODEL, apply=lambda params, x: MODEL.apply(params, jax.lax.stop_gradient(x)), adapted=MODEL)
+    batch, gradient = batch_of(WEIGHTS["all"]), AdversarialGradient(steps=2)
+    found, expected = (gradient(m, cross_entropy, PARAMS, batch, rates_of(0.5), KEY) for m in (hiding, MODEL))
+    assert_close(found, expected)
+    blind = gradient(replace(hiding, adapted=None), cross_entropy, PARAMS, batch, rates_of(0.5), KEY)
+    assert np.linalg.norm(flat(blind)) < 0.9 * np.linalg.norm(flat(expected))
+
+
 def test_images_have_a_box_and_tables_none():
     image = model_of(MLP(hidden=()), (2, 2, 1), 2)
     assert [float(side) for side in bounds(image, None)] == [0, 1]
@@ -127,12 +143,17 @@ def test_images_have_a_box_and_tables_none():
     assert bounds(MODEL, None) is None
 
 
-@pytest.mark.parametrize("weight", ["all", "anywhere", "nobody"])
-def test_parts_that_fit_the_cache_have_the_gradient_of_the_whole(weight, monkeypatch):
+def test_parts_that_fit_the_cache_have_the_gradient_of_the_whole(monkeypatch):
     model = model_of(CNN(channels=(2,), dense=()), (5, 6, 1), CLASSES)
     params = model.init(KEY)
     x = jnp.asarray(RNG.standard_normal((SIZE, 5, 6, 1)), jnp.float32)
-    given = Batch(x, Y, jnp.asarray(WEIGHTS[weight], jnp.float32))
-    whole = mean_gradient(model, cross_entropy, params, given, {}, KEY)
+
+    def compiled():
+        return jax.jit(lambda weight: mean_gradient(model, cross_entropy, params, Batch(x, Y, weight), {}, KEY))
+
+    whole, in_parts = compiled(), compiled()
+    weights = [jnp.asarray(WEIGHTS[name], jnp.float32) for name in ("all", "anywhere", "nobody")]
+    expected = [whole(weight) for weight in weights]
     monkeypatch.setattr(gradients, "CACHED", 4)
-    assert_close(mean_gradient(model, cross_entropy, params, given, {}, KEY), whole)
+    for weight, gradient in zip(weights, expected, strict=True):
+        assert_close(in_parts(weight), gradient)

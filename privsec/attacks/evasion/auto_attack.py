@@ -10,6 +10,7 @@ import functools
 from typing import Any, ClassVar, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
@@ -99,7 +100,7 @@ class AutoAttack(Evasion):
 
         def of_chunk(i: int) -> Best:
             rows = np.resize(chunks[i], size) if target.traceable else chunks[i]  # each is asked about once
-            known = Best(*(part[rows] for part in best))
+            known = Best(*(jnp.asarray(part[rows]) for part in best))
             return jax.device_get(_after(target, self, number, known, points.take(rows), space))
 
         numbers = range(len(chunks))

@@ -61,7 +61,7 @@ class CarliniWagner(Evasion):
         first = jnp.full(len(points.y), self.weight * jnp.where(unit > 0, unit, 1.0), points.x.dtype)
         best, _ = offer(nothing(points), target, points, space, points.x, points.keys, self.norm)
 
-        def search(number: jax.Array, state: tuple[Weights, Best]) -> tuple[Weights, Best]:
+        def search(number: int | jax.Array, state: tuple[Weights, Best]) -> tuple[Weights, Best]:
             weights, best = state
             own = points._replace(keys=step_keys(points, number))
             best, won = self._descend(best, target, own, space, weights.now)
@@ -73,7 +73,11 @@ class CarliniWagner(Evasion):
     def _descend(
         self, best: Best, target: Target, points: Points, space: Space, weight: jax.Array
     ) -> tuple[Best, jax.Array]:
-        """The best after one descent with weight c [B], and bool [B]: where it came upon a success."""
+        """The best after one descent with weight c [B], and bool [B]: where c was enough.
+
+        It was where the descent succeeds to the end, in the last tenth of its steps. Adam's first steps may cross the
+        boundary in passing whatever c is; taken for a success, that would lead the search to smaller weights only.
+        """
         optimizer, loss = optax.adam(self.learning_rate), point_loss("margin")
         shape, ones = points.x.shape, [1] * (points.x.ndim - 1)
         half = jnp.broadcast_to((space.high - space.low) / 2, shape)
@@ -94,6 +98,8 @@ class CarliniWagner(Evasion):
             near = active & (margin >= 0) if space.constraints is None else active
             asked = step_keys(points, 2 * step + 1)
             best, broke = offer(best, target, points, space, x, asked, self.norm, active=near)
+            last = (step % every == 0) & (step + every <= self.steps)  # of the tenths so far
+            won = jnp.where(active & last, False, won) | broke
 
             delta, hinge = x - points.x, jnp.maximum(-margin, 0)
             objective = jnp.sum(jnp.square(delta).reshape(len(x), -1), axis=1) + weight * hinge
@@ -104,7 +110,7 @@ class CarliniWagner(Evasion):
             slope = (2 * delta - pull * gradient) * half * (1 - jnp.square(jnp.tanh(w)))
             update, memory = optimizer.update(slope, memory)
             w = jnp.where(active.reshape(-1, *ones), w + update, w)
-            return step + 1, w, memory, best, won | broke, before, active & ~stale
+            return step + 1, w, memory, best, won, before, active & ~stale
 
         share = (points.x - middle) / jnp.where(half > 0, half, 1.0)
         start = jnp.arctanh(INSIDE * jnp.clip(share, -1, 1))

@@ -79,7 +79,7 @@ class DeepFool(Evasion):
         loss = point_loss("margin")
         across = tuple(range(1, x.ndim))
 
-        def nearer(rank: jax.Array, chosen: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def nearer(rank: int | jax.Array, chosen: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             length, step = chosen
             towards = points._replace(goal=goals[:, rank])
             gap, slope = loss_and_gradient(target, x, towards, loss, step_keys(points, rank), self.draws)

@@ -60,7 +60,7 @@ class FMN(Evasion):
         def beside(of_point: jax.Array) -> jax.Array:
             return of_point.reshape(-1, *[1] * (points.x.ndim - 1))
 
-        def step(number: jax.Array, state: tuple) -> tuple:
+        def step(number: int | jax.Array, state: tuple) -> tuple:
             x, radius, best = state
             left = (1 + jnp.cos(jnp.pi * number / self.steps)) / 2
             size = self.last_step_size + (self.step_size - self.last_step_size) * left

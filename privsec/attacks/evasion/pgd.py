@@ -65,7 +65,7 @@ class PGD(Evasion):
         def rule(gradient: jax.Array, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
             return size * steepest(gradient, self.norm), memory
 
-        def restart(number: jax.Array, best: Best) -> Best:
+        def restart(number: int | jax.Array, best: Best) -> Best:
             own, start = points._replace(keys=step_keys(points, number)), points.x
             if self.random_start:
                 keys = step_keys(own, 2 * self.steps + 1)  # the steps take those below

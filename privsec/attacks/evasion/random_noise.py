@@ -30,8 +30,8 @@ class RandomNoise(Evasion):
     """
 
     name: Literal["random_noise"] = "random_noise"
-    trials: int = Field(default=100, ge=1)
-    """Changes tried for each point, at most."""
+    trials: int = Field(default=1, ge=1)
+    """Changes tried for each point, at most. One is the null that an attack has to beat; more are an attack."""
     where: Literal["corners", "ball"] = "corners"
     """`corners`: the largest changes only (+-radius at every feature, or the sphere); `ball`: anywhere inside."""
 

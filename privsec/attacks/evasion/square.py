@@ -27,6 +27,8 @@ from privsec.ops.space import Space
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries, of 10,000, after which the changed share of the record is halved."""
 SMALL = 1e-12
+CANCELED = 1e-5
+"""A sum of two unit vectors below this length is rounding: they are opposite."""
 
 
 class Square(Component):
@@ -129,8 +131,8 @@ def energy_moved(
 ) -> Float[jax.Array, "*features"]:
     """A change of L2 size `radius`: what one window held is spent on another, on what that held plus a new bump.
 
-    Window 2 is emptied. Window 1 gets direction `old / |old| +- bump` and, in each channel, the energy of both windows
-    and an equal share of what was missing to the radius.
+    Window 2 is emptied. Window 1 gets direction `old / |old| +- bump` (`+- bump` where the two cancel out) and, in each
+    channel, the energy of both windows and an equal share of what was missing to the radius.
     """
     shape = change.shape
     first, second, sign = jax.random.split(key, 3)
@@ -139,7 +141,8 @@ def energy_moved(
     channels = shape[2] if len(shape) == 3 else 1
     delta, fresh, into, out_of = (part.reshape(-1, channels) for part in (change, fresh, into, out_of))
     fresh *= jax.random.rademacher(sign, (channels,), jnp.float32)
-    direction = _unit(_unit(jnp.where(into, delta, 0.0), 0) + fresh, 0)
+    both = _unit(jnp.where(into, delta, 0.0), 0) + fresh
+    direction = _unit(jnp.where(jnp.linalg.norm(both, axis=0) > CANCELED, both, fresh), 0)
     missing = jnp.maximum(radius**2 - jnp.sum(delta**2), 0.0) / channels
     energy = missing + jnp.sum(jnp.where(into | out_of, delta, 0.0) ** 2, axis=0)
     delta = jnp.where(into, direction * jnp.sqrt(energy), jnp.where(out_of, 0.0, delta))

@@ -97,7 +97,7 @@ class Transfer(Evasion):
     def _moved(self, surrogate: Target, points: Points, space: Space) -> jax.Array:
         rule, loss = momentum(self, self.radius / self.steps, self.decay), point_loss("ce")
 
-        def step(_: jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        def step(_: int | jax.Array, state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             x, memory = state
             _, gradient = loss_and_gradient(surrogate, x, points, loss)
             change, memory = rule(gradient, memory)

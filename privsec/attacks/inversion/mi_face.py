@@ -12,14 +12,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float
 
-from privsec.attacks.inversion.class_inversion import ClassInversion, Evaluate, Prior
+from privsec.attacks.inversion.pixel_inversion import Evaluate, PixelInversion, Prior
 from privsec.core.access import Access
 from privsec.core.data import Examples
 from privsec.core.target import Target
 from privsec.ops.ascend import Box
 
 
-class MIFace(ClassInversion):
+class MIFace(PixelInversion):
     """The input that the model calls class y most surely, found by following the model's gradient.
 
     `min_x misfit(x) + tv * TV(x) + l2 * mean(x^2)`, with misfit `-log p_y(x)` or `1 - p_y(x)`.

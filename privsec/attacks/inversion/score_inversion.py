@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from pydantic import Field
 
-from privsec.attacks.inversion.class_inversion import ClassInversion, Evaluate, Prior
+from privsec.attacks.inversion.pixel_inversion import Evaluate, PixelInversion, Prior
 from privsec.core.access import Access
 from privsec.core.data import Examples
 from privsec.core.target import Target
@@ -23,7 +23,7 @@ SPAN = 256
 """How many records of the population span the directions of queries, at most; bounds the work of drawing them."""
 
 
-class ScoreInversion(ClassInversion):
+class ScoreInversion(PixelInversion):
     """The input that the model calls class y most surely, found by asking for scores only.
 
     `grad log p_y(x) ~ 1 / (2 sigma P) sum_p [log p_y(x + sigma u_p) - log p_y(x - sigma u_p)] u_p`, with random

@@ -131,7 +131,8 @@ def joint(logits: Float[Array, "B C"], excess: Float[Array, " B"], rejects: bool
     """Logits of classifier and detector together; the last column is the largest exactly where `excess` > 0.
 
     z_refused = max_c z_c + excess * (max_c z_c - mean_c z_c): Carlini & Wagner's (1 + D) max_c z_c for logits centered
-    round 0, which makes it hold for logits of any sign.
+    round 0, which makes it hold for logits of any sign. The factor carries no gradient: where all classes are alike it
+    is zero, and an attacker would be led there, to be refused still, instead of to where the excess is none.
 
     Args:
         logits: of the model behind the detector.
@@ -140,7 +141,7 @@ def joint(logits: Float[Array, "B C"], excess: Float[Array, " B"], rejects: bool
     """
     classes = logits[:, : logits.shape[-1] - rejects]
     most = jnp.max(classes, axis=-1)
-    refused = most + excess * (most - jnp.mean(classes, axis=-1))
+    refused = most + excess * jax.lax.stop_gradient(most - jnp.mean(classes, axis=-1))
     refused = jnp.maximum(refused, logits[:, -1]) if rejects else refused
     return jnp.concatenate([classes, refused[:, None]], axis=-1)
 

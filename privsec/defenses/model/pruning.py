@@ -38,9 +38,13 @@ class Pruning(ModelDefense):
         return model
 
     def on_params(self, model: Model, params: Params, public: Examples, key: jax.Array) -> Params:
-        del model, public, key
+        del public, key
         if self.share == 0:
             return params
+        # Every leaf of an ensemble's parameters has its members in front.
+        return (jax.vmap(self._prune) if hasattr(model, "member") else self._prune)(params)
+
+    def _prune(self, params: Params) -> Params:
         return jax.tree.map(lambda leaf: pruned(leaf, self.share) if _is_matrix(leaf) else leaf, params)
 
 

@@ -49,8 +49,9 @@ class DPSGD(TrainingDefense):
             raise ConfigError("two dp_sgd in one list: the second would replace the first. Write one.")
         if recipe.gradient is not mean_gradient:
             raise ConfigError(
-                "a defense before dp_sgd computes the gradient in its own way, which dp_sgd would replace: it clips "
-                "plain per-record gradients. Leave one of the two out."
+                "a defense before dp_sgd computes the gradient in its own way (adversarial_training, ensemble, "
+                "information_bottleneck, trades), which dp_sgd would replace: it clips plain per-record gradients. "
+                "Leave one of the two out."
             )
         if any(getattr(transform, "mixes_records", False) for transform in recipe.transforms):
             raise ConfigError(

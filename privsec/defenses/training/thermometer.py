@@ -13,7 +13,9 @@ from jaxtyping import Float
 from pydantic import Field
 
 from privsec.core.defense import TrainingDefense
+from privsec.core.errors import ConfigError
 from privsec.core.recipe import Layer, Model, Params, Recipe, Tap
+from privsec.defenses.training.ensemble import MembersGradient
 
 READOUT = "thermometer"
 """Name of the layer that reads the code."""
@@ -38,6 +40,11 @@ class Thermometer(TrainingDefense):
     """Values between 0 and 1, both included, that are told apart; null encodes nothing."""
 
     def on_recipe(self, recipe: Recipe) -> Recipe:
+        if self.levels is not None and isinstance(recipe.gradient, MembersGradient):
+            raise ConfigError(
+                "thermometer after ensemble: each member reads the code by weights of its own. Write the thermometer "
+                "before the ensemble."
+            )
         return recipe
 
     def on_model(self, model: Model) -> Model:

@@ -79,9 +79,13 @@ class TradesGradient:
         return gradient_of_mean(total, model, params, batch, key)
 
     def farthest(self, model: Model, params: Params, x: jax.Array, rates: Rates, key: jax.Array) -> jax.Array:
-        """Points in the ball and the box where the model answers most unlike at `x`; they carry no gradient."""
-        answer = model.apply(params, x)
-        slope = jax.grad(lambda points: jnp.sum(divergence(answer, model.apply(params, points))))
+        """Points in the ball and the box where the model answers most unlike at `x`; they carry no gradient.
+
+        Where the model hides its gradient, the ascent follows the adapted model's.
+        """
+        followed = model.adapted or model
+        answer = followed.apply(params, x)
+        slope = jax.grad(lambda points: jnp.sum(divergence(answer, followed.apply(params, points))))
 
         def project(points: jax.Array) -> jax.Array:
             inside = ascend.project_ball(points, x, jnp.asarray(rates["trades_radius"]), self.norm)

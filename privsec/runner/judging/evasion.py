@@ -14,10 +14,11 @@ from privsec.core.estimate import Estimate
 from privsec.core.evidence import Perturbed
 from privsec.core.target import Target
 from privsec.measures import evasion
-from privsec.measures.outcomes import EvasionTruth
+from privsec.measures.outcomes import EvasionTruth, wins
 from privsec.ops.ascend import Norm
 from privsec.ops.space import Space
 from privsec.runner.case import Case, Judgement, labels
+from privsec.runner.judging import explained
 
 if TYPE_CHECKING:
     from privsec.attacks.evasion.base import Evasion
@@ -60,9 +61,16 @@ def judged(evidence: Perturbed, case: Case) -> Judgement:
         "gradients": float(np.mean(evidence.gradients)),
         "norm": attack.norm,
         "radius": attack.radius,
+        "bounded": attack.bounded,
+        "rejected": truth.rejected,
         "warnings": warnings,
     }
-    return Judgement(evasion.measure(evidence, truth), facts, evasion.exhibits(evidence, truth))
+    if not world.dataset.is_image:
+        facts["features"] = list(world.dataset.feature_names)
+    arrays = evasion.exhibits(evidence, truth)
+    shown, answers = arrays["shown"], (truth.called_clean[0], arrays["called"][0])
+    arrays |= explained.evaded(target, arrays["before"], arrays["after"][0], (answers[0][shown], answers[1][shown]))
+    return Judgement(evasion.measure(evidence, truth), facts, {**arrays, "null": _null(evidence, truth)})
 
 
 def estimates(
@@ -71,6 +79,13 @@ def estimates(
     """The Estimates."""
     del facts
     return evasion.estimates(per_target, seeds)
+
+
+def _null(evidence: Perturbed, truth: EvasionTruth) -> np.ndarray:
+    """Which points the better null has: the clean records or random changes of them, share of draws [T, N]."""
+    clean = np.asarray(wins(truth.called_clean, evidence, truth), np.float32)
+    noise = np.asarray(wins(truth.called_noise, evidence, truth), np.float32).mean(axis=0)
+    return np.where((clean.mean(axis=1) >= noise.mean(axis=1))[:, None], clean, noise)
 
 
 def _called(target: Target, x: np.ndarray, asked: Sequence[jax.Array | None]) -> np.ndarray:

@@ -17,7 +17,7 @@ from privsec.runner.case import Case, Judgement, labels
 
 
 def judged(evidence: StolenModel, case: Case) -> Judgement:
-    """The measures of extraction, and the curve over query budgets."""
+    """The measures of extraction, the curve over query budgets, and on which records the copies agree."""
     world, budgets = case.world, np.asarray(evidence.budgets)
     x, y = (np.asarray(part)[: world.experiment.population.points] for part in world.public_sample)
     count = len(jax.tree.leaves(evidence.params)[0])
@@ -30,7 +30,9 @@ def judged(evidence: StolenModel, case: Case) -> Judgement:
         y=y, victim=labels(case.target[:count], x), student=called(evidence.params), null=called(evidence.null)
     )
     facts = {"queries": float(budgets[-1]), "budgets": budgets.tolist()}
-    return Judgement(extraction.measure(evidence, truth), facts, extraction.exhibits(evidence, truth))
+    won, null = truth.student[:, -1] == truth.victim, truth.null[:, -1] == truth.victim
+    arrays = {**extraction.exhibits(evidence, truth), "won": won, "null": null}
+    return Judgement(extraction.measure(evidence, truth), facts, arrays)
 
 
 def estimates(

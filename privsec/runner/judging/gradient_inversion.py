@@ -10,12 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from privsec.attacks.inversion.informed_adversary import InformedAdversary
 from privsec.core import keys
 from privsec.core.attack import Updates
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Reconstructions
 from privsec.measures import gradient_inversion
 from privsec.runner.case import Case, Judgement
+from privsec.runner.judging import informed
 from privsec.runner.observed import batches
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ PUBLIC = 500
 
 def judged(evidence: Reconstructions, case: Case) -> Judgement:
     """The measures of gradient inversion; the control is the same search on noise of the gradient's size."""
+    if isinstance(case.attack, InformedAdversary):
+        return informed.judged(evidence, case)
     attack, world, seen = cast("GradientInversion", case.attack), case.world, case.knowledge.updates
     assert seen is not None  # the attack requires it
     rows = batches(attack, world)
@@ -48,7 +52,8 @@ def estimates(
     per_target: Mapping[str, np.ndarray], facts: Mapping[str, Any], seeds: np.ndarray | None
 ) -> dict[str, Estimate]:
     """The Estimates."""
-    del facts
+    if informed.BOUND in per_target:
+        return informed.estimates(per_target)
     return gradient_inversion.estimates(per_target, seeds)
 
 

@@ -15,8 +15,9 @@ from privsec.core.estimate import Estimate
 from privsec.core.evidence import Program
 from privsec.core.target import Target
 from privsec.measures import reprogramming
-from privsec.ops.reprogram import decided, reprogrammed
-from privsec.runner.case import Case, Judgement, log_scores, logits
+from privsec.ops.reprogram import decided, embedded, reprogrammed
+from privsec.runner.case import Case, Judgement, labels, log_scores, logits
+from privsec.runner.judging import explained
 
 if TYPE_CHECKING:
     from privsec.attacks.reprogramming.base import Reprogramming
@@ -46,7 +47,12 @@ def judged(evidence: Program, case: Case) -> Judgement:
         "task_classes": list(task.class_names),
         "side": int(evidence.side),
     }
-    return Judgement(reprogramming.measure(evidence, truth), facts, reprogramming.exhibits(evidence, truth, x))
+    arrays = reprogramming.exhibits(evidence, truth, x)
+    asked = arrays["programmed"][0]
+    plain = np.asarray(embedded(arrays["task"], evidence.side, target.model.shape, world.box))
+    arrays |= explained.programmed(target, plain, asked, labels(target[:1], asked)[0])
+    won, null = truth.called == y, _null(truth)
+    return Judgement(reprogramming.measure(evidence, truth), facts, {**arrays, "won": won, "null": null})
 
 
 def estimates(
@@ -55,6 +61,13 @@ def estimates(
     """The Estimates."""
     del facts
     return reprogramming.estimates(per_target, seeds)
+
+
+def _null(truth: reprogramming.ReprogrammingTruth) -> np.ndarray:
+    """Which records the best null has right, bool [T, N]."""
+    every = (truth.called_probe, truth.called_twin, np.full(truth.y.shape, truth.majority))
+    right = np.stack([np.broadcast_to(called == truth.y, truth.called.shape) for called in every])
+    return right[np.argmax(right.mean(axis=2), axis=0), np.arange(len(truth.called))]
 
 
 def _twin(target: Target, key: jax.Array) -> Target:

@@ -20,6 +20,8 @@ from privsec.core.data import Constraints, Examples
 from privsec.core.errors import NotApplicable
 from privsec.core.target import Target
 from privsec.targets.host import from_callable
+from privsec.testing.attack_runs import run_in
+from privsec.testing.toy_evasion import fooled
 from privsec.training.standard import Training
 from tests.attacks.evasion.planes import CLASSES, KERNEL, PLANES, D, attacked, knowing, planes, points_of, sizes
 from tests.oracles.evasion import table_faults
@@ -108,6 +110,18 @@ def test_a_random_model_is_asked_with_fresh_noise():
     draws = [target.labels(jnp.asarray(found.x), jax.random.split(jax.random.key(i), 8)) for i in range(20)]
     assert np.mean(np.stack(draws) != given.y) > 0.95
     assert (found.queries % 10 == 0).all()  # ten answers decide about each point
+
+
+def test_noise_by_its_defaults_stands_at_the_null():
+    """One draw finds what one draw finds: the measures' own noise, up to chance; twenty draws are an attack."""
+    once, often = RandomNoise(), RandomNoise(trials=20)
+    world = fooled(once)
+    single, many = (world.judge(run_in(world, attack)) for attack in (once, often))
+    gap = single["success"].mean() - single["null_success"].mean()
+    share = single["null_success"].mean()
+    # A draw for each of two models against three that both are shown; 4 standard errors.
+    assert abs(gap) < 4 * np.sqrt(share * (1 - share) / single["points"][0] * (1 / 2 + 1 / 3))
+    assert many["advantage"].min() > 0.5
 
 
 def test_noise_breaks_only_what_is_near_a_boundary():

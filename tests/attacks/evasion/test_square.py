@@ -15,6 +15,7 @@ from privsec.core.target import Target
 from privsec.targets import from_callable
 
 SHAPE, CLASSES = (6, 6, 2), 3
+started = jax.jit(first_change, static_argnums=(1, 2))
 
 
 def test_sides_of_the_schedule():
@@ -32,11 +33,11 @@ def test_sides_of_the_schedule():
 
 def test_squares_lie_anywhere_and_have_one_sign_a_channel():
     keys = jax.random.split(jax.random.key(0), 300)
-    drawn = np.asarray(jax.vmap(lambda key: square(key, 2, SHAPE))(keys))
+    drawn = np.asarray(jax.jit(jax.vmap(lambda key: square(key, 2, SHAPE)))(keys))
     assert np.all((drawn != 0).sum(axis=(1, 2)) == 4)
     assert np.all(np.abs(drawn.sum(axis=(1, 2))) == 4)
     assert np.all((drawn != 0).any(axis=(0, 3)))  # the last row and column too
-    flat = np.asarray(jax.vmap(lambda key: square(key, 3, (8,)))(keys))
+    flat = np.asarray(jax.jit(jax.vmap(lambda key: square(key, 3, (8,))))(keys))
     assert np.all((flat != 0).sum(axis=1) == 3) and np.all((flat > 0).any(axis=0) & (flat < 0).any(axis=0))
 
 
@@ -44,7 +45,7 @@ def test_squares_lie_anywhere_and_have_one_sign_a_channel():
 def test_energy_is_moved_and_stays(shape):
     move = jax.jit(jax.vmap(lambda key, change: energy_moved(key, change, 3, 0.7), in_axes=(0, 0)))
     keys = jax.random.split(jax.random.key(0), 40)
-    change = 0.7 * jax.vmap(lambda key: first_change(key, shape, "l2"))(keys)
+    change = 0.7 * np.asarray(jax.vmap(lambda key: started(key, shape, "l2"))(keys))
     np.testing.assert_allclose(np.linalg.norm(change.reshape(40, -1), axis=1), 0.7, rtol=1e-5)
     moved = np.asarray(move(keys, change))
     np.testing.assert_allclose(np.linalg.norm(moved.reshape(40, -1), axis=1), 0.7, rtol=1e-4)
@@ -55,20 +56,26 @@ def test_energy_is_moved_and_stays(shape):
 
 
 def test_starts_have_the_size_of_the_ball():
-    stripes = np.asarray(first_change(jax.random.key(0), SHAPE, "linf"))
+    stripes = np.asarray(started(jax.random.key(0), SHAPE, "linf"))
     assert np.all(np.abs(stripes) == 1) and np.all(stripes == stripes[:1])
     for shape in ((28, 28, 3), (3, 4, 1), (9,)):
-        assert np.linalg.norm(first_change(jax.random.key(0), shape, "l2")) == pytest.approx(1, rel=1e-5)
+        assert np.linalg.norm(started(jax.random.key(0), shape, "l2")) == pytest.approx(1, rel=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_finds_from_scores_what_a_gradient_would(norm):
-    rng = np.random.default_rng(0)
-    smooth = rng.normal(size=(1, 1, 2, CLASSES)) * np.ones((*SHAPE, 1)) / 6
-    weights = jnp.asarray((smooth + 0.05 * rng.normal(size=(*SHAPE, CLASSES))).reshape(-1, CLASSES), jnp.float32)
-    model = Model(lambda key: weights, lambda w, x: x.reshape(len(x), -1) @ w, CLASSES, SHAPE)
+    """What tells the classes apart is what squares are made of: brightness, or a bright spot above a dark one."""
+    rng, shape = np.random.default_rng(0), (6, 6, 1)
+    pattern = np.full(shape, 1 / 6)
+    if norm == "l2":
+        pattern = np.zeros(shape)
+        pattern[2, 2], pattern[4, 2] = 1.0, -1.0
+    weights = pattern[..., None] * np.array([-1.0, 0.0, 1.0]) + 0.05 * rng.normal(size=(*shape, CLASSES))
+    weights = jnp.asarray(weights.reshape(-1, CLASSES), jnp.float32)
+    model = Model(lambda key: weights, lambda w, x: x.reshape(len(x), -1) @ w, CLASSES, shape)
     target = Target.of(model, weights)
-    x = rng.uniform(0.3, 0.7, size=(12, *SHAPE)).astype(np.float32)
+    x = rng.normal(0.0, 0.5, size=(12, 1, 1, 1)) * pattern + rng.uniform(-0.1, 0.1, size=(12, *shape))
+    x = x.astype(np.float32)
     y = np.asarray(target.labels(x))
     z = np.asarray(target.logits(x))
     steepness = np.abs(weights[:, :, None] - weights[:, None]).sum(0)
@@ -77,7 +84,7 @@ def test_finds_from_scores_what_a_gradient_would(norm):
     gaps = z[np.arange(12), y][:, None] - z + 1e9 * (np.arange(CLASSES) == y[:, None])
     distance = np.min(gaps / np.maximum(steepness[y], 1e-9), axis=1)
     radius = float(np.median(distance))
-    known = Knowledge(num_classes=CLASSES, points=Examples(x, y), box=(np.float32(-1), np.float32(2)))
+    known = Knowledge(num_classes=CLASSES, points=Examples(x, y), box=(np.float32(-3), np.float32(3)))
     found = Square(norm=norm, radius=radius, queries=300).run(target, known, jax.random.key(0))
     fell = np.asarray(target.labels(found.x[0])) != y
     assert not fell[distance > radius].any()

@@ -67,15 +67,16 @@ def less_excessive(target, x):
 
 @BY_NAME
 def test_following_the_joint_logits_makes_refused_records_accepted(detector):
+    """Noise made most of them suspicious; the steps go twice as far, so hardly any need stay so."""
     target, x = guarded(detector), jnp.asarray(records(2000, seed=2).x)
     if detector.name != "feature_squeezing":
-        x = x + 0.5 * jax.random.normal(jax.random.key(1), x.shape)
+        x = x + 0.2 * jax.random.normal(jax.random.key(1), x.shape)
     refused = still = np.asarray(answers(target, x)[0]).argmax(-1) == CLASSES
     assert refused.sum() > 30
-    for _ in range(40):
+    for _ in range(20):
         x = less_excessive(target, x)
         still = still & (np.asarray(answers(target, x)[0]).argmax(-1) == CLASSES)
-    assert still.sum() < 0.3 * refused.sum()
+    assert still.sum() < 0.05 * refused.sum()
 
 
 @BY_NAME
@@ -101,6 +102,19 @@ def test_joint_logits_refuse_exactly_where_there_is_excess(logits, excess):
     # Of centered logits it is Carlini & Wagner's (1 + D) max z.
     centered = logits - logits.mean(-1, keepdims=True)
     np.testing.assert_allclose(joint(centered, excess, False)[:, 3], (1 + excess) * centered.max(-1), atol=1e-3)
+
+
+def test_an_attacker_is_led_to_where_there_is_no_excess_and_not_to_where_all_classes_are_alike():
+    """d (z_refused - max z) is along the excess alone, at the scale of the logits; nothing is won by equal logits."""
+    logits, excess = jnp.array([[3.0, 1.0, -1.0]]), jnp.array([0.7])
+
+    def margin(logits, excess):
+        together = joint(logits, excess, False)
+        return jnp.sum(together[:, -1] - jnp.max(together[:, :-1], axis=-1))
+
+    by_logits, by_excess = jax.grad(margin, (0, 1))(logits, excess)
+    assert not by_logits.any()
+    assert by_excess.tolist() == [2.0]
 
 
 def test_two_refusals_are_one():

@@ -6,6 +6,7 @@ import pytest
 from privsec.core.errors import ConfigError
 from privsec.defenses.model.mahalanobis import Mahalanobis
 from privsec.defenses.model.pruning import Pruning, pruned
+from privsec.defenses.training.ensemble import Ensemble
 from tests.defenses.model.toys import linear, records
 from tests.oracles import defended
 
@@ -25,6 +26,16 @@ def test_matrices_are_pruned_each_by_itself_and_biases_kept():
     np.testing.assert_array_equal(made[0], defended.pruned(params[0], 0.5))
     assert made[1] is params[1] and made[2] is params[2]
     assert Pruning(share=0.5).on_model(model) is model
+
+
+def test_members_of_an_ensemble_are_pruned_each_by_itself():
+    one, rng = linear(), np.random.default_rng(0)
+    model = Ensemble(members=3).on_model(one)
+    kernels, biases = (rng.normal(size=(3, *shape)).astype(np.float32) for shape in ((4, 3), (3,)))
+    kernels *= np.array([1, 10, 100], np.float32)[:, None, None]
+    last = Pruning(share=0.5).on_params(model, {"last": {"kernel": kernels, "bias": biases}}, records(4), KEY)["last"]
+    np.testing.assert_array_equal(last["kernel"], [defended.pruned(kernel, 0.5) for kernel in kernels])
+    np.testing.assert_array_equal(last["bias"], biases)
 
 
 def test_a_detector_is_fitted_after_pruning():

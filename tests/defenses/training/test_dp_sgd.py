@@ -112,7 +112,7 @@ def test_mixing_before_clipping_is_an_error():
 
 def test_another_gradient_is_not_replaced_in_silence():
     with pytest.raises(ConfigError, match="in its own way"):
-        DPSGD(noise_multiplier=1).on_recipe(replace(recipe_of(), gradient=AdversarialGradient(0.1)))
+        DPSGD(noise_multiplier=1).on_recipe(replace(recipe_of(), gradient=AdversarialGradient(steps=1)))
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,18 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
+from privsec.core.errors import ConfigError
 from privsec.core.recipe import Batch
+from privsec.defenses.training.ensemble import Ensemble
 from privsec.defenses.training.thermometer import READOUT, Thermometer, code, ramped_code
 from privsec.nets.base import model_of
 from privsec.nets.mlp import MLP
 from privsec.ops.clip import clipped_sum
 from privsec.ops.image_filters import on_grid
 from privsec.training.gradients import cross_entropy
+from tests.defenses.training.recipes import RECIPE
 
 MODEL = model_of(MLP(hidden=(8,)), (5,), 3)
 MADE = Thermometer(levels=4).on_model(MODEL)
@@ -73,3 +77,10 @@ def test_every_parameter_is_clipped_once():
 def test_no_levels_is_no_thermometer():
     assert Thermometer(levels=None).on_model(MODEL) is MODEL
     assert Thermometer(levels=4).on_model(MODEL) is MADE
+
+
+def test_it_comes_before_an_ensemble_of_such_models():
+    thermometer, ensemble = Thermometer(levels=4), Ensemble(members=2)
+    assert ensemble.on_recipe(thermometer.on_recipe(RECIPE)) == ensemble.on_recipe(RECIPE)
+    with pytest.raises(ConfigError, match="Write the thermometer before"):
+        thermometer.on_recipe(ensemble.on_recipe(RECIPE))

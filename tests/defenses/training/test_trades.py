@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,3 +71,10 @@ def test_the_gradient_is_that_of_loss_and_divergence():
 
     found = gradient(MODEL, cross_entropy, PARAMS, BATCH, rates, KEY)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), found, jax.grad(objective)(PARAMS))
+
+
+def test_the_ascent_follows_the_adapted_model_where_the_model_hides_its_gradient():
+    hiding = replace(MODEL, apply=lambda params, x: MODEL.apply(params, jax.lax.stop_gradient(x)), adapted=MODEL)
+    found, expected = (TradesGradient(2).farthest(m, PARAMS, BATCH.x, rates_of(6.0), KEY) for m in (hiding, MODEL))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert np.abs(np.asarray(found - BATCH.x)).max() > 0.1
