@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 EXTRAS ?= test
+# Tests of one file stay in one process, where they share what is compiled.
+PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help run test slow lint format schema docs clean
@@ -24,10 +26,10 @@ run: $(VENV)/.installed-core  ## Install, run configs/quickstart.yaml on real da
 	$(BIN)/privsec run configs/quickstart.yaml
 
 test: $(VENV)/.installed-$(EXTRAS)  ## Install the test extras and run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 slow: $(VENV)/.installed-$(EXTRAS)  ## Run every test, the slow ones too
-	$(BIN)/python -m pytest -m ""
+	$(BIN)/python -m pytest $(PARALLEL) -m ""
 
 lint: $(VENV)/.installed-lint  ## Style, types, import contracts, spelling, generated files
 	$(BIN)/ruff check .

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
+import jax
 import jaxtyping
 import pytest
 
@@ -29,6 +30,19 @@ jaxtyping.install_import_hook(
 hypothesis.settings.register_profile("local", deadline=None)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+MAPS = Path("/proc/self/maps")
+MOST_MAPS = 20_000
+"""Linux lets a process have 65,530 memory maps, and every compiled program takes some: the compiler dies of one more."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Lets go of what was compiled before there is too much of it."""
+    yield
+    if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
+        jax.clear_caches()
 
 
 @pytest.fixture

@@ -27,8 +27,8 @@ class Reconstructions(NamedTuple):
     Attributes:
         x: float32 [T, K, ...features], inside the data's box.
         y: int32 [K], the class each one is meant to show; [T, K] where it was restored from each target's gradients.
-        confidence: float32 [T, K]: the target's own probability of `y` at `x`; of records rebuilt from a gradient, the
-            cosine of theirs with the one observed.
+        confidence: float32 [T, K]: the target's own probability of `y` at `x`; 1 or 0 for whether it calls `x` so
+            where labels are all there is; of records rebuilt from a gradient, the cosine of theirs with the observed.
         queries: model queries (a gradient counts as one) spent per reconstruction, a mean.
     """
 

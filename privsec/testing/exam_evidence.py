@@ -68,11 +68,13 @@ def of_reconstruction(found: Reconstructions, world: World) -> None:
     _in_box(x, world)
     if not isinstance(world, Toy):
         return
-    own = [
-        np.asarray(world.bank[t].scores(jnp.asarray(x[t])))[np.arange(len(found.y)), np.asarray(found.y)]
-        for t in range(len(x))
-    ]
-    require(np.allclose(own, confidence, atol=1e-3), "`confidence` is not the target's own probability of `y` at `x`")
+    answers = [np.asarray(world.bank[t].scores(jnp.asarray(x[t]))) for t in range(len(x))]
+    own = [answer[np.arange(len(found.y)), np.asarray(found.y)] for answer in answers]
+    called = [answer.argmax(axis=1) == np.asarray(found.y) for answer in answers]
+    require(
+        np.allclose(own, confidence, atol=1e-3) or np.array_equal(called, confidence),
+        "`confidence` is neither the target's own probability of `y` at `x` nor whether it calls `x` so",
+    )
 
 
 def of_perturbation(found: Perturbed, world: World) -> None:

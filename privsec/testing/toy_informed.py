@@ -89,8 +89,9 @@ def _world(rows: tuple[int, ...]) -> InformedWorld:
 
     inner = jax.vmap(gradient, (0, None, None))
     seen = jax.vmap(inner)(start, jnp.asarray(prior.x[hidden]), jnp.asarray(prior.y[hidden]))
+    params = jax.vmap(model.init)(jax.random.split(jax.random.key(1), MODELS))
     return InformedWorld(
-        Target.of(model, jax.vmap(model.init)(jax.random.split(jax.random.key(1), MODELS))),
+        Target.of(model, params, checkpoints=[params]),
         Knowledge(
             num_classes=CLASSES,
             candidates=candidates,

@@ -33,7 +33,7 @@ def logits_of(module, x):
 
 def test_signals_are_those_of_its_logits(examples):
     target = from_torch(net(), shape=(5,), batch_size=4)
-    assert target.model.num_classes == 3 and target.grants is Access.LOGITS
+    assert target.model.num_classes == 3 and target.grants is Access.GRADIENTS
     expected = oracle.signals(logits_of(net(), examples.x), examples.y)
     for name in SIGNALS:
         np.testing.assert_allclose(target.observe(examples, name)[0], expected[name], atol=1e-5, err_msg=name)

@@ -92,7 +92,7 @@ class CarliniWagner(Evasion):
             step, w, memory, best, won, before, active = state
             x = middle + half * jnp.tanh(w)
             keys = step_keys(points, 2 * step)
-            margin, gradient = loss_and_gradient(target, x, points, loss, keys, self.draws)
+            margin, gradient = loss_and_gradient(target, space.valid(x, points.x), points, loss, keys, self.draws)
             best = best.spent(evaluations(target, self.draws), active)
             # Where records of any values exist, a point with a negative margin need not be asked about.
             near = active & (margin >= 0) if space.constraints is None else active

@@ -78,12 +78,14 @@ class DeepFool(Evasion):
         # Until a point errs, the class its candidates have to beat is its own; in a targeted attack, whichever leads.
         loss = point_loss("margin")
         across = tuple(range(1, x.ndim))
+        # Where records of a table lie on a grid, the nearest one has to cross the boundary, not x itself.
+        valid, held = space.valid(x, points.x), False if space.constraints is None else space.constraints.fixed
 
         def nearer(rank: int | jax.Array, chosen: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             length, step = chosen
             towards = points._replace(goal=goals[:, rank])
-            gap, slope = loss_and_gradient(target, x, towards, loss, step_keys(points, rank), self.draws)
-            stuck = ((x >= space.high) & (slope > 0)) | ((x <= space.low) & (slope < 0))
+            gap, slope = loss_and_gradient(target, valid, towards, loss, step_keys(points, rank), self.draws)
+            stuck = ((x >= space.high) & (slope > 0)) | ((x <= space.low) & (slope < 0)) | held
             slope = jnp.where(stuck, 0.0, slope)
             size = jnp.sum(jnp.square(slope) if self.norm == "l2" else jnp.abs(slope), axis=across, keepdims=True)
             far = (jnp.abs(gap) + BEYOND).reshape(size.shape) / jnp.where(size > 0, size, 1.0)

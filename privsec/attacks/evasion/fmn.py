@@ -67,7 +67,7 @@ class FMN(Evasion):
             gamma = self.last_gamma + (self.gamma - self.last_gamma) * left
 
             keys, asked = step_keys(points, 2 * number), step_keys(points, 2 * number + 1)
-            margin, slope = loss_and_gradient(target, x, points, loss, keys, self.draws)
+            margin, slope = loss_and_gradient(target, space.valid(x, points.x), points, loss, keys, self.draws)
             best = best.spent(evaluations(target, self.draws), active)
             best, won = offer(best, target, points, space, x, asked, self.norm, active=active)
 

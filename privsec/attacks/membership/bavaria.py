@@ -139,6 +139,7 @@ def log_ratio(
         scale_in, scale_out, freedom = scale_in * variance, scale_out * variance, np.full_like(freedom, NORMAL)
     # The turning points lie at mean_in + x where d x^2 + b x = freedom scale_in d, d being mean_in - mean_out.
     d = np.maximum(mean_in - mean_out, RESOLUTION * np.sqrt(scale_in))
+    mean_out = mean_in - d
     b = freedom * (scale_out - scale_in) + d**2
     root = np.abs(b) + np.sqrt(b**2 + 4 * d**2 * freedom * scale_in)
     above = np.where(b > 0, 2 * freedom * scale_in * d / root, root / (2 * d))

@@ -64,7 +64,7 @@ def radii(counts: Int[np.ndarray, " B"], samples: int, alpha: float, sigma: floa
     sigma Phi^-1(p) with p = Beta(alpha; k, n - k + 1), the lower confidence bound of k in n, where p > 1/2.
 
     >>> radii(np.array([990, 400]), 1000, 0.001, 1.0).round(4).tolist()
-    [1.9785, 0.0]
+    [1.978, 0.0]
     """
     from scipy.special import betaincinv, ndtri
 

@@ -91,6 +91,7 @@ def test_changed_records_of_a_table_could_exist(attack):
     x[:, 3:5] = np.eye(2)[rng.integers(0, 2, 8)]
     given = Examples(x, np.asarray(planes().labels(x), np.int32))
     knowledge = replace(knowing(given), box=(low, high), constraints=Constraints(fixed, step, offset, group))
+    attack = attack if attack.bounded else attack.model_copy(update={"steps": 60})
     found, won = attacked(attack, planes(), knowledge)
     assert not table_faults(found.x, x, fixed, step, offset, group, low, high)
     np.testing.assert_array_equal(found.x[~won], x[~won])
