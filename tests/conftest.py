@@ -34,7 +34,7 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 MAPS = Path("/proc/self/maps")
 MOST_MAPS = 20_000
-"""Linux lets a process have 65,530 memory maps; every compiled program takes some, and one too many kills the compiler."""
+"""Linux lets a process have 65,530 memory maps. Every program takes some, and one too many kills the compiler."""
 
 
 @pytest.fixture(autouse=True, scope="module")
