@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import abc
 import functools
+import threading
 from collections.abc import Iterable
-from typing import ClassVar, Literal
+from dataclasses import replace
+from typing import ClassVar, Literal, Protocol, TypeGuard
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from pydantic import Field
 
 from privsec.core.access import Access
 from privsec.core.data import Examples
+from privsec.core.errors import NotApplicable
 from privsec.core.recipe import Model, Params, Recipe
 from privsec.core.spec import Spec
 
 Stage = Literal["training", "model", "outputs"]
+
+NEVER = 50.0
+"""By how many logits "refused" stays below every class where nothing is refused: nothing is left of it in a float32."""
 
 
 class Defense(Spec):
@@ -81,6 +91,122 @@ class OutputDefense(Defense):
     @abc.abstractmethod
     def on_outputs(self, log_scores: jax.Array, x: jax.Array, secret: jax.Array) -> jax.Array:
         """What is answered instead of `log_scores` [B, C] to the queries `x` [B, ...]; `secret` is the server's key."""
+
+    def fitted(self, public: Examples) -> OutputDefense:
+        """The defense as it is served, its thresholds set on the defender's own records, never trained on.
+
+        As a rule the defense itself. Not called by a Target: whoever makes one puts `defense.fitted(public)` into it.
+        """
+        del public
+        return self
+
+
+class Session(Protocol):
+    """One client's dealings with one endpoint, on the host: what was asked before is in here and nowhere else."""
+
+    def answered(self, log_scores: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """What is answered instead of `log_scores` [B, C] to the queries `x` [B, ...], asked in this order."""
+        ...
+
+
+class RememberingDefense(OutputDefense):
+    """Acts on the answers by what the same client asked before, so that they hang on the order of the queries.
+
+    The model behind it gets a last class "refused" (`refusing`) that only this defense answers. A Target behind it
+    answers outside of JAX: it is asked in Python, in the attacker's order and about no record more than that. What a
+    compiled program asks besides (padding, points that are done already) is nothing to a model but would be held
+    against a client.
+    """
+
+    accounts: int = Field(default=1, ge=1)
+    """The attacker's strength: how many accounts it has. It goes on with the next one where one is banned."""
+
+    @property
+    def active(self) -> bool:
+        """Whether anything is remembered; False at strength zero."""
+        return True
+
+    @abc.abstractmethod
+    def session(self, accounts: int | None) -> Session:
+        """The dealings of a client with so many accounts that has asked nothing yet; None for any number of them."""
+
+    def on_outputs(self, log_scores: jax.Array, x: jax.Array, secret: jax.Array) -> jax.Array:
+        """What ordinary users get who ask about `x` one after another.
+
+        A false alarm costs them that one answer: the next query is the next user's. Log-scores [B, C + 1], the last
+        class being "refused". Not to be compiled.
+        """
+        del secret
+        return _asked(self.session(None), log_scores, x) if self.active else log_scores
+
+
+class Client:
+    """What an endpoint remembers of one client: a session for each model and each defense that remembers."""
+
+    def __init__(self) -> None:
+        self.sessions: dict[bytes, Session] = {}
+        self._lock = threading.Lock()
+
+    def answered(
+        self, defense: RememberingDefense, log_scores: jax.Array, x: jax.Array, secret: jax.Array
+    ) -> jax.Array:
+        """What this client is answered; `secret`, of one model and one place in the list, tells the sessions apart."""
+        _refuse_programs(x, secret)
+        which = np.asarray(jax.random.key_data(secret)).tobytes()
+        with self._lock:
+            if which not in self.sessions:
+                self.sessions[which] = defense.session(defense.accounts)
+            return _asked(self.sessions[which], log_scores, x)
+
+
+def remembers(defense: OutputDefense) -> TypeGuard[RememberingDefense]:
+    """Whether answers hang on what was asked before."""
+    return isinstance(defense, RememberingDefense) and defense.active
+
+
+def _asked(session: Session, log_scores: jax.Array, x: jax.Array) -> jax.Array:
+    _refuse_programs(log_scores, x)
+    return jnp.asarray(session.answered(np.asarray(log_scores), np.asarray(x)))
+
+
+def _refuse_programs(*given: jax.Array) -> None:
+    if any(isinstance(part, Tracer) for part in given):
+        raise NotApplicable(
+            "this endpoint remembers what it was asked, so it has to be asked query by query, and a compiled or "
+            "vectorized program asked it. Use privsec.core.target.compiled in place of jax.jit, and batches in place "
+            "of jax.vmap."
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def refusing(model: Model) -> Model:
+    """The model with a last class "refused", for an endpoint to answer: the model itself never does.
+
+    A model that rejects records already is returned as it is. It shows no layers, for behind an endpoint nobody sees
+    them.
+    """
+    if model.rejects:
+        return model
+
+    def widened(logits: jax.Array) -> jax.Array:
+        return jnp.concatenate([logits, jnp.min(logits, axis=-1, keepdims=True) - NEVER], axis=-1)
+
+    def apply(params: Params, x: jax.Array) -> jax.Array:
+        return widened(model.apply(params, x))
+
+    def draw(params: Params, x: jax.Array, keys: jax.Array) -> jax.Array:
+        return widened(model.draw(params, x, keys))  # type: ignore[misc]
+
+    return replace(
+        model,
+        apply=apply,
+        draw=None if model.draw is None else draw,
+        num_classes=model.num_classes + 1,
+        rejects=True,
+        adapted=None,
+        tapped=None,
+        layers=(),
+    )
 
 
 def granted_behind(outputs: Iterable[OutputDefense]) -> Access:

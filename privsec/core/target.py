@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from privsec.core import axis
+from privsec.core import axis, forward
 from privsec.core.access import Access
 from privsec.core.data import Array, Examples
-from privsec.core.defense import OutputDefense, granted_behind
+from privsec.core.defense import Client, OutputDefense, granted_behind, refusing, remembers
 from privsec.core.errors import AccessError
-from privsec.core.keys import query_keys
 from privsec.core.recipe import Model, Params
 from privsec.core.signals import SCALARS, SIGNALS
 
@@ -41,6 +40,7 @@ class Target:
         _params: the model's parameters; every leaf has a leading [T] when stacked.
         _secret: the endpoint's own key, scalar or [T], for noise that repeating a query cannot average away.
         _checkpoints: what `_params` was at earlier moments of the training, first to last; () where nobody kept it.
+        _client: whoever asks, to an endpoint that remembers its clients; None for all of its ordinary users.
     """
 
     model: Model
@@ -49,6 +49,7 @@ class Target:
     outputs: tuple[OutputDefense, ...] = ()
     grants: Access = Access.WEIGHTS
     _checkpoints: tuple[Params, ...] = ()
+    _client: Client | None = field(default=None, compare=False, repr=False)
     _recorded: tuple[tuple[Examples, dict[str, np.ndarray]], ...] = field(default=(), compare=False, repr=False)
 
     @classmethod
@@ -66,7 +67,8 @@ class Target:
 
         Without output defenses everything up to the weights is granted (of a model outside of JAX the logits, or the
         gradients where its library gives them), and UPDATES where there are checkpoints; with them, what they leave. An
-        attacker who has the weights attacks the Target without `outputs`.
+        attacker who has the weights attacks the Target without `outputs`. Behind a defense that remembers, all that is
+        asked of this Target comes from one client; see `as_new_client`.
 
         Args:
             model: the architecture's functions.
@@ -91,7 +93,10 @@ class Target:
         granted = granted_behind(outputs) & (outside if model.meter else Access.WEIGHTS)
         if checkpoints and not outputs:
             granted |= Access.UPDATES
-        return cls(model, params, secret, outputs, granted if grants is None else granted & grants, checkpoints)
+        granted = granted if grants is None else granted & grants
+        stateful = any(map(remembers, outputs))
+        model, client = (refusing(model), Client()) if stateful else (model, None)
+        return cls(model, params, secret, outputs, granted, checkpoints, client)
 
     @property
     def size(self) -> int | None:
@@ -128,7 +133,16 @@ class Target:
 
     def is_served_like(self, other: Target) -> bool:
         """Whether both answer alike: the same models behind the same endpoint, whatever access they grant."""
-        return self.is_bank_of(other) and self.outputs == other.outputs and self._secret is other._secret
+        served = self.outputs == other.outputs and self._client is other._client
+        return served and self.is_bank_of(other) and self._secret is other._secret
+
+    def as_new_client(self) -> Target:
+        """The same Target to a client that has asked nothing yet; this very object where nothing is remembered."""
+        return replace(self, _client=Client(), _recorded=()) if any(map(remembers, self.outputs)) else self
+
+    def as_its_users(self) -> Target:
+        """The same Target to its ordinary users, each batch of queries being a new series of them."""
+        return self if self._client is None else replace(self, _client=None, _recorded=())
 
     def is_bank_of(self, other: Target) -> bool:
         """Whether both are the very same models, whatever stands before them."""
@@ -136,8 +150,8 @@ class Target:
 
     @property
     def traceable(self) -> bool:
-        """Whether answers can be compiled and differentiated: the model is written in JAX."""
-        return self.model.meter is None
+        """Whether answers can be compiled: the model is written in JAX, and its endpoint remembers nothing."""
+        return self.model.meter is None and not any(map(remembers, self.outputs))
 
     @property
     def spent(self) -> int | None:
@@ -248,18 +262,22 @@ class Target:
         return {name: np.stack([answers[m][name] for m in sorted(answers)]) for name in names}
 
     def _answer(self, x: jax.Array, keys: jax.Array | None = None) -> jax.Array:
+        ask = forward.log_scores if self.traceable or self.model.meter else forward.in_programs
+
         def one(params: Params, secret: jax.Array) -> jax.Array:
-            log_scores = jax.nn.log_softmax(self._logits(params, secret, x, keys))
+            log_scores = ask(self.model, params, secret, x, keys)
             for position, defense in enumerate(self.outputs):
-                log_scores = defense.on_outputs(log_scores, x, jax.random.fold_in(secret, position))
+                own = jax.random.fold_in(secret, position)
+                if self._client is not None and remembers(defense):
+                    log_scores = self._client.answered(defense, log_scores, x, own)
+                else:
+                    log_scores = defense.on_outputs(log_scores, x, own)
             return log_scores
 
         return self._of_each(one)
 
     def _logits(self, params: Params, secret: jax.Array, x: jax.Array, keys: jax.Array | None) -> jax.Array:
-        if self.model.draw is None:
-            return self.model.apply(params, x)
-        return self.model.draw(params, x, query_keys(secret, x) if keys is None else keys)
+        return forward.logits(self.model, params, secret, x, keys)
 
     def _of_each(self, one: Callable[[Params, jax.Array], jax.Array]) -> jax.Array:
         """`one` of the model's parameters and secret; for a stack, of each model's, with a leading [T]."""
@@ -330,7 +348,7 @@ jax.tree_util.register_pytree_node(
     Target,
     lambda target: (
         (target._params, target._secret, target._checkpoints),
-        (target.model, target.outputs, target.grants),
+        (target.model, target.outputs, target.grants, target._client),
     ),
-    lambda aux, leaves: Target(aux[0], leaves[0], leaves[1], aux[1], aux[2], leaves[2]),
+    lambda aux, leaves: Target(aux[0], leaves[0], leaves[1], aux[1], aux[2], leaves[2], aux[3]),
 )

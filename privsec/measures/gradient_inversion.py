@@ -16,8 +16,8 @@ from privsec.core.data import Array
 from privsec.core.errors import NotApplicable
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Reconstructions
-from privsec.measures.advantage import advantage
-from privsec.measures.intervals import Ids, Measure, clustered
+from privsec.measures.advantage import advantage, over_points
+from privsec.measures.intervals import Ids, Measure, clopper_pearson, shared_points
 from privsec.measures.similarity import IDENTICAL, psnr, ssim
 
 RECOGNIZED = 20.0
@@ -52,6 +52,7 @@ MEASURES: dict[str, Measure] = {
         "cosine", "descriptive", (-1.0, 1.0), "between the reconstruction's gradient and the one observed"
     ),
     "records": Measure("records", "descriptive", (0.0, np.inf), "records behind the observed gradients, a target"),
+    "batches": Measure("batches", "descriptive", (0.0, np.inf), "observed batches, a target"),
 }
 """The measures of the family, in the order of tables; `ssim` is for images."""
 
@@ -115,6 +116,7 @@ def measure(evidence: Reconstructions, truth: GradientTruth) -> dict[str, Float6
         "labels_right": np.mean(given == truth.y, axis=1),
         "match": np.asarray(evidence.confidence, np.float64).mean(axis=1),
         "records": count * same,
+        "batches": count / truth.batch * same,
     }
 
 
@@ -140,19 +142,28 @@ def exhibits(evidence: Reconstructions, truth: GradientTruth) -> dict[str, np.nd
 
 
 def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | None = None) -> dict[str, Estimate]:
-    """One Estimate a measure, over pairs of targets; all of a seed give gradients of the same records.
+    """One Estimate a measure; its interval covers which batches were drawn and which models were trained.
+
+    Records of one batch come back together or not at all: batches are what an interval counts.
 
     Args:
         per_target: what `measure` returned, several seeds one after the other.
         seeds: which seed a target belongs to; None for one seed.
     """
-    count = int(per_target["records"][0])
+    batches, pairs = int(per_target["batches"][0]), np.arange(len(per_target["batches"])) // 2
+    null = float(np.fmax(per_target["null_public"], per_target["null_control"]).mean())
 
     def estimate(name: str, values: Real[np.ndarray, " T"]) -> Estimate:
         unit, direction, bounds, _ = MEASURES[name]
-        counted = count if unit in ("advantage", "share") else None
-        pairs = np.arange(len(values)) // 2
-        return clustered(values, pairs, seeds, unit=unit, direction=direction, bounds=bounds, trials=counted)
+        value = float(np.mean(values))
+        if name == "advantage":
+            sampling = over_points(float(np.mean(per_target["success"])), null, batches)
+        elif unit == "share" and np.isfinite(value):
+            sampling = clopper_pearson(value * batches, batches)
+        else:
+            sampling = (value, value)
+        described = {"points": batches, "unit": unit, "direction": direction, "bounds": bounds}
+        return shared_points(values, sampling, pairs, seeds, **described)
 
     return {name: estimate(name, values) for name, values in per_target.items()}
 

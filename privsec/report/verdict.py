@@ -119,17 +119,25 @@ def _headline(reading: Reading, column: Column, entry: Entry) -> str:
             f"Without a defense the model gives its training records away: {column.label} names {share} of them "
             f"while wrongly accusing 1% of the others (advantage {advantage})."
         )
-    what = _DOES.get(column.family, "succeeds")
+    entries = {measure: reading.entry(reading.baseline or "", column.label, measure) for measure in _SHOWS}
+    shown = next((measure for measure, entry in entries.items() if entry.estimate), "")
+    what = _SHOWS.get(shown) or _DOES.get(column.family, "succeeds")
     return f"Without a defense the model leaks: {column.label} {what} with advantage {advantage}."
 
 
 _DOES = {
     "membership": "recognizes training records",
-    "inversion": "rebuilds what training data look like",
+    "inversion": "rebuilds what the records of a class look like",
     "evasion": "makes it err on records changed a little",
     "reprogramming": "makes it do another task",
     "extraction": "copies it",
 }
+_SHOWS = {
+    "ppv": "guesses an attribute of a record that the attacker was not told",
+    "labels_right": "rebuilds training records from the gradients of their batches",
+    "success_bound": "picks out a training record by watching the training",
+}
+"""Inversions that are not of classes, by a measure of theirs."""
 
 
 def _defended(reading: Reading, protected: list[str], helpful: list[str]) -> list[str]:

@@ -39,7 +39,8 @@ class Population(Spec):
     size: int = Field(default=500, ge=2)
     """Records each model is trained on; twice as many are candidates, the rest is public."""
     points: int = Field(default=1000, ge=1)
-    """How many of the attacker's records, at most, are changed by attacks on single records (evasion)."""
+    """How many of the attacker's records, at most, are changed by attacks on single records (evasion), and on how
+    many a stolen model is compared with its victim (extraction)."""
 
     @field_validator("models")
     @classmethod

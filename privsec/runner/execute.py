@@ -24,7 +24,7 @@ from privsec.core.defense import ModelDefense
 from privsec.core.errors import NotApplicable, PrivsecError
 from privsec.core.evidence import Evidence
 from privsec.core.recipe import Model, Params
-from privsec.core.target import Target
+from privsec.core.target import Target, compiled
 from privsec.runner import evaluators, judge, observed, provenance
 from privsec.runner.case import Case, Judgement
 from privsec.runner.config import Experiment
@@ -168,7 +168,8 @@ class _Run:
                     _guarded(guard, model, each, world.holdout, key) for each in (params, *checkpoints)
                 )
                 model = guard.on_model(model)
-        served = Target.of(model, params, secrets, outputs, checkpoints=checkpoints)
+            outputs = tuple(defense.fitted(world.holdout) for defense in outputs)
+        served = Target.of(model, params, secrets, outputs, checkpoints=checkpoints).as_its_users()
         with self._timed("answers"):
             known = served.record(world.candidates)
             shared = any(attack.family == "membership" for attack in self.experiment.attacks)
@@ -251,7 +252,10 @@ class _Run:
             with self._timed("attacks"):
                 return _evidence(attack, target.restrict(attack.needs), known, key)
 
-        evidence = attacked(target)
+        client = target.as_new_client()  # what other attacks asked is not held against this one
+        evidence = attacked(client)
+        # Who reprograms a model goes on asking it; what others found is tried on whoever meets the model.
+        target = client if attack.family == "reprogramming" else target
         case = Case(attack, target, world, knowledge, key, lambda: self._evaluators(cell.seed), attacked, cell.bank)
         with self._timed("measures"):
             return judge.judge(evidence, case)
@@ -300,9 +304,9 @@ def _guarded(guard: ModelDefense, model: Model, params: Params, public: Examples
 
 def _evidence(attack: Attack, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
     """The attack's evidence; a traceable attack is compiled, once for equal Specs and shapes."""
-    return _traced(attack, target, knowledge, key) if attack.traceable else attack.run(target, knowledge, key)
+    return _traced(target, attack, knowledge, key) if attack.traceable else attack.run(target, knowledge, key)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _traced(attack: Attack, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
+@functools.partial(compiled, static=("attack",))
+def _traced(target: Target, attack: Attack, knowledge: Knowledge, key: jax.Array) -> Evidence:
     return attack.run(target, knowledge, key)

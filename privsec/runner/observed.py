@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -18,6 +19,7 @@ from privsec.core.recipe import Batch, Model, Params, Rates, Recipe, Schedule
 from privsec.core.target import Target
 from privsec.runner.plan import Bank
 from privsec.runner.world import World
+from privsec.training.gradients import PrivateGradient
 
 LARGEST = 1 << 31
 """Bytes that the steps of watched trainings may fill."""
@@ -66,6 +68,9 @@ def updates(attack: Attack, bank: Bank, world: World, target: Target) -> Updates
     else:
         start = jax.tree.map(lambda leaf: leaf[:count], target._params)
     x, y = world.candidates
+    recipe = bank.recipe.program
+    if isinstance(recipe.gradient, PrivateGradient):  # a batch of this size is one that such a training expects
+        recipe = replace(recipe, gradient=replace(recipe.gradient, expected_batch=float(rows.shape[1])))
     one_hot = np.eye(model.num_classes, dtype=np.float32)[np.asarray(y)]
     seen = []
     for t in range(count):
@@ -75,7 +80,7 @@ def updates(attack: Attack, bank: Bank, world: World, target: Target) -> Updates
             [
                 _gradient(
                     model,
-                    bank.recipe.program,
+                    recipe,
                     params,
                     Batch(jnp.asarray(x[batch]), jnp.asarray(one_hot[batch]), jnp.ones(len(batch))),
                     dict(bank.recipe.rates),

@@ -28,8 +28,9 @@ class CellResult:
         per_target: measure -> one value a target [T] (targets 2p and 2p + 1 are a complementary pair).
         facts: what else the report says of this cell: queries, seconds, the attack's parameters, warnings (a list).
         path: the npz with the cell's arrays, None where there are none. Membership: `scores` [T, N], `member` bool
-            [T, N], `rows` [N] (indices into the data set), `y` [N]. Inversion: `x`, `nearest_member`,
-            `nearest_held_out` [T, K, ...], `y` [K], `accepted` bool [T, K], `gap` [T, K].
+            [T, N], `rows` [N] (indices into the data set), `y` [N]. Other families: what `exhibits` of their module in
+            `privsec.measures` returns. Evasion and extraction add, for slices, `won` and `null` [T, N]: who was won,
+            and who without the attack or the target; what can be explained adds `saliency_*` and `effect` maps.
     """
 
     seed: int

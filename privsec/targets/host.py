@@ -6,6 +6,7 @@ import functools
 import operator
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -146,7 +147,7 @@ def stack(targets: Sequence[Target]) -> Target:
     for one in singles[1:]:
         _check_fits(first, one)
     grants = functools.reduce(operator.and_, (one.grants for one in singles))
-    if not first.traceable:
+    if first.model.meter:
 
         def ask(which: int, x: np.ndarray) -> np.ndarray:
             return np.asarray(singles[which].model.apply(singles[which]._params, jnp.asarray(x)))
@@ -158,7 +159,7 @@ def stack(targets: Sequence[Target]) -> Target:
 
         gives = pull if all(one.model.differentiable for one in singles) else None
         asked = _target(ask, len(singles), first.model.num_classes, first.model.shape, Meter(), grants, gives)
-        model, params = asked.model, asked._params
+        model, params = replace(asked.model, rejects=first.model.rejects), asked._params
     else:
         model = first.model
         params = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(one._params for one in singles))
@@ -256,14 +257,14 @@ def _called(function: Callable, batch: np.ndarray, *further: np.ndarray) -> Any:
 
 
 def _check_fits(first: Target, other: Target) -> None:
-    if first.traceable != other.traceable:
+    if bool(first.model.meter) != bool(other.model.meter):
         raise TargetError("models in JAX and models outside of JAX cannot be stacked: make them all one or the other")
     ours, theirs = ((one.model.num_classes, one.model.shape) for one in (first, other))
     if ours != theirs:
         raise TargetError(f"models of one stack take the same records and classes; got {ours} and {theirs}")
     if first.outputs != other.outputs:
         raise TargetError("models of one stack stand behind the same output defenses")
-    if first.traceable and first.model is not other.model:
+    if not first.model.meter and first.model is not other.model:
         raise TargetError(
             "these models are built differently, so their weights cannot be stacked. Build them by the same code (an "
             "activation that is a new lambda each time counts as different), or give each as a function to "

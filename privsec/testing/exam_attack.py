@@ -13,7 +13,7 @@ import numpy as np
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.errors import AccessError, NotApplicable
-from privsec.core.evidence import Evidence
+from privsec.core.evidence import Evidence, Reconstructions
 from privsec.core.target import Target
 from privsec.testing import toy
 from privsec.testing.attack_runs import (
@@ -28,7 +28,7 @@ from privsec.testing.attack_runs import (
     scores_of,
 )
 from privsec.testing.exam import Check, cites, examine, is_documented, is_its_config, rebuilt, require
-from privsec.testing.exam_evidence import SHAPES, count_of, is_finite
+from privsec.testing.exam_evidence import SHAPES, count_of, is_finite, of_confidence
 from privsec.testing.worlds import certain, impossible, question
 
 SIGNIFICANCE = 1e-3
@@ -150,8 +150,10 @@ def compilation(attack: Attack) -> None:
 
 def evidence(attack: Attack) -> None:
     """Evidence has the shape its kind promises, and its numbers are finite."""
-    found = evidence_of(attack)
-    SHAPES[type(found)](found, certain(attack))
+    found, world = evidence_of(attack), certain(attack)
+    SHAPES[type(found)](found, world)
+    if isinstance(world, toy.Toy) and isinstance(found, Reconstructions):
+        of_confidence(found, world.bank.restrict(attack.needs))
 
 
 def queries(attack: Attack) -> None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from privsec.core.access import Access
 from privsec.core.evidence import (
     Evidence,
     MembershipScores,
@@ -18,9 +19,9 @@ from privsec.core.evidence import (
     Reconstructions,
     StolenModel,
 )
+from privsec.core.target import Target
 from privsec.measures.evasion import self_checks
 from privsec.testing.exam import require
-from privsec.testing.toy import Toy
 from privsec.testing.toy_evasion import EvasionWorld
 from privsec.testing.worlds import World
 
@@ -61,20 +62,27 @@ def of_membership(found: MembershipScores, world: World) -> None:
 
 
 def of_reconstruction(found: Reconstructions, world: World) -> None:
-    """Reconstructions lie in the box, and their confidence is the target's."""
-    x, confidence = np.asarray(found.x), np.asarray(found.confidence)
-    shape = world.bank.model.shape
+    """Reconstructions lie in the box."""
+    x, shape = np.asarray(found.x), world.bank.model.shape
     require(x.shape[1:] == (np.shape(found.y)[-1], *shape), f"x has shape {x.shape}, expected [T, K, {shape}]")
     _in_box(x, world)
-    if not isinstance(world, Toy):
-        return
-    answers = [np.asarray(world.bank[t].scores(jnp.asarray(x[t]))) for t in range(len(x))]
-    own = [answer[np.arange(len(found.y)), np.asarray(found.y)] for answer in answers]
-    called = [answer.argmax(axis=1) == np.asarray(found.y) for answer in answers]
-    require(
-        np.allclose(own, confidence, atol=1e-3) or np.array_equal(called, confidence),
-        "`confidence` is neither the target's own probability of `y` at `x` nor whether it calls `x` so",
-    )
+
+
+def of_confidence(found: Reconstructions, bank: Target) -> None:
+    """Confidence is the target's own: its probability of the class, or whether it calls a record so to who sees that.
+
+    Args:
+        found: what was rebuilt of classes.
+        bank: the targets, restricted to the access of the attack.
+    """
+    x, y = jnp.asarray(found.x), np.asarray(found.y)
+    if Access.SCORES in bank.grants:
+        own = [np.asarray(bank[t].scores(x[t]))[np.arange(len(y)), y] for t in range(len(x))]
+        what = "the target's own probability of `y` at `x`"
+    else:
+        own = [np.asarray(bank[t].labels(x[t])) == y for t in range(len(x))]
+        what = "whether the target calls `x` so"
+    require(np.allclose(own, np.asarray(found.confidence), atol=1e-3), f"`confidence` is not {what}")
 
 
 def of_perturbation(found: Perturbed, world: World) -> None:

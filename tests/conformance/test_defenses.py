@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from privsec.core.data import Examples
 from privsec.core.defense import OutputDefense, TrainingDefense
 from privsec.core.errors import ConfigError
 from privsec.defenses import DEFENSES
@@ -60,9 +61,11 @@ def test_output_defenses_compose_in_any_order(first):
     """A list composes left to right: what one answers, the next takes."""
     log_scores = jax.nn.log_softmax(jax.random.normal(jax.random.key(0), (16, 5)) * 4)
     x, secret = jax.random.normal(jax.random.key(1), (16, 3)), jax.random.key(2)
+    public = Examples(np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32), np.zeros(200, np.int32))
+    first = first.fitted(public)
     for name, spec in DEFENSES.specs.items():
         if issubclass(spec, OutputDefense):
-            then = DEFENSES.parse({"name": name, **NEEDED.get(name, {})})
+            then = DEFENSES.parse({"name": name, **NEEDED.get(name, {})}).fitted(public)
             answer = np.asarray(then.on_outputs(first.on_outputs(log_scores, x, secret), x, secret), np.float64)
             assert np.isfinite(answer).all()
             np.testing.assert_allclose(np.exp(answer).sum(axis=-1), 1, atol=1e-4)

@@ -11,16 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECTIONS = re.split(r"^## ", (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
-BLOCKS = {section.splitlines()[0]: re.findall(r"```python\n(.*?)```", section, re.DOTALL) for section in SECTIONS}
-FILES = {title.split(" ")[2]: code for title, (code, _) in BLOCKS.items()}
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, flags=re.DOTALL | re.MULTILINE)
+FILES = {re.findall(r'name: Literal\["(\w+)"\]', code)[0]: code for code in BLOCKS[::2]}
+TESTS = dict(zip(FILES, BLOCKS[1::2], strict=True))
+"""Each file of the page is followed by its test."""
 
 
-@pytest.mark.parametrize("title", BLOCKS)
-def test_the_example_passes_its_own_test(title, tmp_path, monkeypatch):
-    file, test = BLOCKS[title]
+@pytest.mark.parametrize("name", FILES)
+def test_the_example_passes_its_own_test(name, tmp_path, monkeypatch):
     path = tmp_path / "example.py"
-    path.write_text(f"{file}\n{test}")
+    path.write_text(f"{FILES[name]}\n{TESTS[name]}")
     spec = importlib.util.spec_from_file_location("example_of_the_docs", path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
@@ -32,13 +33,22 @@ def test_the_example_passes_its_own_test(title, tmp_path, monkeypatch):
 @pytest.fixture
 def installed(tmp_path):
     """A package of the examples beside privsec, as pip would install it: the path to import it from."""
-    for kind, name in (("attack", "gap"), ("defense", "ceiling"), ("data", "rings")):
-        (tmp_path / f"{name}.py").write_text(FILES[kind])
+    entries = {
+        "privsec.attacks": ("gap:Gap", "bim:BIM"),
+        "privsec.defenses": ("certain:Certain", "lying:Lying"),
+        "privsec.datasets": ("rings:Rings",),
+    }
+    lines = []
+    for group, classes in entries.items():
+        lines.append(f"[{group}]")
+        for where in classes:
+            file = where.split(":")[0]
+            (tmp_path / f"{file}.py").write_text(FILES[file])
+            lines.append(f"{file} = {where}")
     info = tmp_path / "extension-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: extension\nVersion: 1.0\n")
-    groups = {"privsec.attacks": "gap:Gap", "privsec.defenses": "ceiling:Ceiling", "privsec.datasets": "rings:Rings"}
-    (info / "entry_points.txt").write_text("".join(f"[{g}]\nmine = {where}\n" for g, where in groups.items()))
+    (info / "entry_points.txt").write_text("\n".join(lines))
     return tmp_path
 
 
@@ -59,8 +69,8 @@ def test_one_file_appears_everywhere(installed):
     """Catalog, schema, config, table and report, through nothing but entry points."""
     catalog = json.loads(privsec(installed, "catalog", "--json"))
     listed = {kind: [row["name"] for row in rows] for kind, rows in catalog.items()}
-    assert "gap" in listed["attacks"]
-    assert "ceiling" in listed["defenses"]
+    assert {"gap", "bim"} <= set(listed["attacks"])
+    assert {"certain", "lying"} <= set(listed["defenses"])
     assert "rings" in listed["data sets"]
 
     privsec(installed, "schema", "schema.json")
@@ -72,13 +82,19 @@ def test_one_file_appears_everywhere(installed):
         "data": {"name": "rings", "size": 400},
         "net": {"name": "mlp", "hidden": [8]},
         "training": {"epochs": 2, "batch_size": 50},
-        "population": {"models": 4, "size": 150},
-        "defenses": {"none": [], "ceiling": [{"name": "ceiling", "share": 0.2}]},
-        "attacks": [{"name": "gap"}, {"name": "gap", "label": "plain", "correct_first": False}],
+        "population": {"models": 4, "size": 150, "points": 20},
+        "defenses": {"none": [], "certain": [{"name": "certain"}], "lying": [{"name": "lying", "chance": 0.2}]},
+        "attacks": [
+            {"name": "gap"},
+            {"name": "gap", "label": "plain", "correct_first": False},
+            {"name": "bim", "radius": 0.5},
+        ],
     }
     (installed / "config.json").write_text(json.dumps(config))
     privsec(installed, "run", "config.json", "--out", "runs")
     (table,) = installed.glob("runs/*/table.csv")
     rows = table.read_text()
-    assert "rings" in rows and ",ceiling,membership,gap,scores,advantage," in rows and ",plain," in rows
-    assert "ceiling" in (table.parent / "report.html").read_text()
+    assert "rings" in rows and ",certain,membership,gap,scores,advantage," in rows and ",plain," in rows
+    assert ",certain,evasion,bim,gradients,masking_gap," in rows, "the attack knew of the defense, and did not"
+    assert "lying leaves labels" in rows, "an attack that needs scores does not apply behind labels"
+    assert "certain" in (table.parent / "report.html").read_text()

@@ -87,8 +87,23 @@ def test_targets_that_all_succeed_are_no_certainty(rng):
     x, y = rng.random((COUNT, 6, 6, 1)), np.arange(COUNT)
     truth = GradientTruth(x, y, BATCH, rng.random((20, 6, 6, 1)))
     told = estimates(measure(reconstructions(np.repeat(x[None], TARGETS, axis=0), y), truth))
-    assert told["success"].value == 1 and 0.5 < told["success"].low < 0.6 and told["success"].high == 1
-    assert told["advantage"].value == 1 and told["advantage"].low < 0.2
+    batches = COUNT // BATCH  # the records of one come back together
+    assert told["success"].n == told["batches"].value == batches
+    assert told["success"].low == pytest.approx(0.025 ** (1 / batches)) and told["success"].high == 1
+    assert told["advantage"].value == 1 and told["advantage"].low < 0.2  # two batches prove little
+    alone = estimates(measure(reconstructions(np.repeat(x[None], TARGETS, axis=0), y), truth._replace(batch=1)))
+    assert alone["success"].low == pytest.approx(0.025 ** (1 / COUNT)) and alone["advantage"].low > 0
+
+
+def test_the_models_of_other_pairs_widen_the_interval(rng):
+    x, y = rng.random((COUNT, 6, 6, 1)), np.arange(COUNT)
+    truth = GradientTruth(x, y, 1, rng.random((20, 6, 6, 1)))
+    half = np.concatenate([x[:3], 1 - x[3:]])
+    found = np.stack([x, x, x, x, half, half, half, half])
+    told = estimates(measure(reconstructions(found, y), truth))["success"]
+    alike = estimates(measure(reconstructions(np.repeat(half[None], 8, axis=0), y), truth))["success"]
+    assert told.value == pytest.approx(0.75) and alike.value == pytest.approx(0.5)
+    assert told.value - told.low > alike.value - alike.low
 
 
 def test_a_missing_reconstruction_is_refused(rng):

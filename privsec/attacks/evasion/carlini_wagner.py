@@ -94,8 +94,7 @@ class CarliniWagner(Evasion):
             keys = step_keys(points, 2 * step)
             margin, gradient = loss_and_gradient(target, space.valid(x, points.x), points, loss, keys, self.draws)
             best = best.spent(evaluations(target, self.draws), active)
-            # Where records of any values exist, a point with a negative margin need not be asked about.
-            near = active & (margin >= 0) if space.constraints is None else active
+            near = active & (margin >= 0)  # a record with a negative margin need not be asked about
             asked = step_keys(points, 2 * step + 1)
             best, broke = offer(best, target, points, space, x, asked, self.norm, active=near)
             last = (step % every == 0) & (step + every <= self.steps)  # of the tenths so far

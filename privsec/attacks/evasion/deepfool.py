@@ -79,7 +79,8 @@ class DeepFool(Evasion):
         loss = point_loss("margin")
         across = tuple(range(1, x.ndim))
         # Where records of a table lie on a grid, the nearest one has to cross the boundary, not x itself.
-        valid, held = space.valid(x, points.x), False if space.constraints is None else space.constraints.fixed
+        valid = space.valid(x, points.x)
+        held = False if space.constraints is None else space.constraints.fixed
 
         def nearer(rank: int | jax.Array, chosen: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             length, step = chosen
