@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
+import numpy as np
 
 from privsec.core.access import Access
 from privsec.core.data import Array, Attribute, Constraints, Examples
@@ -45,6 +46,34 @@ class Hidden(NamedTuple):
 
     attribute: Attribute
     records: Examples
+
+
+class Poison(NamedTuple):
+    """What an attacker puts among the records that models are trained on: A records of its own.
+
+    Attributes:
+        x: float32 [A, ...features].
+        y: int32 [A].
+        replaces: int32 [A]: the candidate whose place each one takes, in every training set that has that candidate; -1
+            for one that is added to all of them.
+        pair: int32 [A]: the complementary pair of models that it is meant for; -1 for all.
+        counts: bool [A]: whether it is trained on at all; a record that does not only takes the place of another.
+    """
+
+    x: Array
+    y: Array
+    replaces: Array
+    pair: Array
+    counts: Array
+
+    @classmethod
+    def of(cls, x: Array, y: Array, replaces: Array, pair: Array | None = None, counts: bool = True) -> Poison:
+        """The poison with its arrays on the host; for all models where no `pair` is named."""
+        rows = np.asarray(replaces, np.int32)
+        everyone = np.full(rows.shape, -1, np.int32)
+        meant = everyone if pair is None else np.asarray(pair, np.int32)
+        counted = np.full(rows.shape, counts)
+        return cls(np.asarray(x, np.float32), np.asarray(y, np.int32), rows, meant, counted)
 
 
 @dataclass(frozen=True)
@@ -108,10 +137,34 @@ class Attack(Spec):
     traceable: ClassVar[bool] = False
     """Whether `run` may be jitted. Attacks whose statistics are float64 NumPy on the host are not."""
 
+    tampers: ClassVar[bool] = False
+    """Whether it acts before the training, by `tamper`, and so on models of its own."""
+
     @property
     def title(self) -> str:
         """What the attack is called in tables."""
         return self.label or self.name  # type: ignore[attr-defined]
+
+    @property
+    def added(self) -> int:
+        """How many records it adds to every training set, beside those that it replaces."""
+        return 0
+
+    @property
+    def control(self) -> Attack | None:
+        """The harmless tampering that its null is trained under; None where that is trained on clean records."""
+        return None
+
+    def tamper(self, data: Examples, knowledge: Knowledge, key: jax.Array) -> Poison | None:
+        """What the attacker puts among the candidates `data` before models are trained on them; None for nothing.
+
+        Args:
+            data: N candidates, some of which the attacker may take the place of.
+            knowledge: what it has; its references are models trained without the poison, under the same defenses.
+            key: for what is drawn.
+        """
+        del data, knowledge, key
+        return None
 
     @abc.abstractmethod
     def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:

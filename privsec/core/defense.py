@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import abc
 import functools
+import math
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import ClassVar, Literal, Protocol, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple, Protocol, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,15 @@ from jax.core import Tracer
 from pydantic import Field
 
 from privsec.core.access import Access
-from privsec.core.data import Examples
+from privsec.core.data import Array, Examples
 from privsec.core.errors import NotApplicable
 from privsec.core.recipe import Model, Params, Recipe
 from privsec.core.spec import Spec
 
-Stage = Literal["training", "model", "outputs"]
+if TYPE_CHECKING:
+    from privsec.core.target import Target
+
+Stage = Literal["data", "training", "model", "outputs"]
 
 NEVER = 50.0
 """By how many logits "refused" stays below every class where nothing is refused: nothing is left of it in a float32."""
@@ -33,6 +37,59 @@ class Defense(Spec):
     stage: ClassVar[Stage]
     paper: ClassVar[str]
     """Where the method comes from."""
+
+
+class Cleaned(NamedTuple):
+    """What a defender made of a training set of n records before training on it.
+
+    Attributes:
+        y: int32 [n]: the labels, corrected where the defense corrects them.
+        kept: bool [n]: which records are trained on.
+        suspicion: float64 [n]: how suspicious each one looked, in any unit; NaN where nothing is said.
+    """
+
+    y: Array
+    kept: Array
+    suspicion: Array
+
+    @classmethod
+    def untouched(cls, data: Examples) -> Cleaned:
+        """Everything as it is, and nothing said of it."""
+        return cls(np.asarray(data.y), np.ones(data.size, bool), np.full(data.size, np.nan))
+
+    @classmethod
+    def without(cls, data: Examples, suspicion: np.ndarray, share: float, *, by_class: bool = False) -> Cleaned:
+        """The training set less the most suspicious `share` (rounded down) of its records, or of each class's."""
+        y, kept = np.asarray(data.y), np.ones(data.size, bool)
+        for rows in [np.flatnonzero(y == label) for label in np.unique(y)] if by_class else [np.arange(data.size)]:
+            worst = np.argsort(-suspicion[rows], kind="stable")
+            kept[rows[worst[: math.floor(share * len(rows))]]] = False
+        return cls(y, kept, np.asarray(suspicion, np.float64))
+
+
+class Curator(NamedTuple):
+    """What a defender has to look at a training set with.
+
+    Attributes:
+        public: the defender's own records, never trained on, which nobody tampered with.
+        fit: trains a model as the experiment does, without other defenses, on those records of the training set where
+            the mask [n] holds: (y int32 [n], mask, key) -> Target.
+        key: for what is drawn.
+    """
+
+    public: Examples
+    fit: Callable[[Array, Array, jax.Array], Target]
+    key: jax.Array
+
+
+class DataDefense(Defense):
+    """Acts on the records before a model is trained on them: leaves some out, or corrects their labels."""
+
+    stage: ClassVar[Stage] = "data"
+
+    @abc.abstractmethod
+    def on_data(self, data: Examples, curator: Curator) -> Cleaned:
+        """What of one model's training set it is trained on; everything at strength zero."""
 
 
 class TrainingDefense(Defense):

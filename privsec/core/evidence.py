@@ -112,4 +112,22 @@ class StolenModel(NamedTuple):
     budgets: Array
 
 
-Evidence = MembershipScores | Reconstructions | Perturbed | Predictions | Program | StolenModel
+class Triggered(NamedTuple):
+    """Test records as each of T poisoned targets is asked about them: with the trigger, where there is one.
+
+    Whether a target falls for them is not the attack's to say: the measures ask it, and a target without the poison.
+
+    Attributes:
+        x: float32 [T, N, ...features].
+        y: int32 [T, N]: the true classes.
+        goal: int32 [T, N]: the class that each is to be taken for; -1 for any but `y`.
+        rows: int32 [T, N]: which of the attacker's points these are.
+    """
+
+    x: Array
+    y: Array
+    goal: Array
+    rows: Array
+
+
+Evidence = MembershipScores | Reconstructions | Perturbed | Predictions | Program | StolenModel | Triggered

@@ -12,8 +12,10 @@ import numpy as np
 
 from privsec.core.attack import Attack, Knowledge
 from privsec.core.data import Array
+from privsec.core.defense import Cleaned
 from privsec.core.evidence import Evidence
 from privsec.core.target import Target, compiled
+from privsec.runner.mixture import Mixture
 from privsec.runner.plan import Bank
 from privsec.runner.world import World
 
@@ -34,6 +36,7 @@ class Case:
         evaluators: gives the seed's independent classifiers, trained when first asked for.
         attacked: runs the same attack on another Target or with other Knowledge, for nulls.
         bank: how the models were trained.
+        tampered: of an attack before the training: gives the models that were spared it, and what the others got.
     """
 
     attack: Attack
@@ -44,6 +47,21 @@ class Case:
     evaluators: Callable[[], Target]
     attacked: Callable[..., Evidence]
     bank: Bank
+    tampered: Callable[[], Tampered] | None = None
+
+
+class Tampered(NamedTuple):
+    """What an attack before the training is judged beside.
+
+    Attributes:
+        control: the same models behind the same defenses, trained on clean records (or with the attack's `control`).
+        mixture: the records that the target was trained on.
+        cleaned: what a defender made of each model's training set, leaves [M, N + A]; None where nobody did.
+    """
+
+    control: Target
+    mixture: Mixture
+    cleaned: Cleaned | None
 
 
 class Judgement(NamedTuple):

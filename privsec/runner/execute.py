@@ -16,19 +16,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from privsec.core import keys
+from privsec.core import axis, keys
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Knowledge
 from privsec.core.data import Dataset, Examples
-from privsec.core.defense import ModelDefense
+from privsec.core.defense import Cleaned, ModelDefense
 from privsec.core.errors import NotApplicable, PrivsecError
 from privsec.core.evidence import Evidence
 from privsec.core.recipe import Model, Params
 from privsec.core.target import Target, compiled
 from privsec.runner import evaluators, judge, observed, provenance
-from privsec.runner.case import Case, Judgement
+from privsec.runner.case import Case, Judgement, Tampered
 from privsec.runner.config import Experiment
 from privsec.runner.judging import utility
+from privsec.runner.mixture import Mixture, cleaned, mixed
 from privsec.runner.plan import Bank, Cell, Plan, family_of, holds_model, plan
 from privsec.runner.progress import Narrator
 from privsec.runner.results import CellResult, Results
@@ -83,6 +84,7 @@ class _Run:
         self.seconds: defaultdict[str, float] = defaultdict(float)
         self.facts: dict[str, Any] = {}
         self._world = functools.cache(self._make_world)
+        self._mixture = functools.cache(self._make_mixture)
         self._bank = functools.cache(self._make_bank)
         self._target = functools.cache(self._make_target)
         self._evaluators = functools.cache(self._make_evaluators)
@@ -107,6 +109,7 @@ class _Run:
         """The cells, all of one bank after the other, so that only one bank's models are in memory."""
         for bank in self.plan.banks:
             yield from (cell for cell in todo if cell.bank.digest == bank.digest)
+            self._mixture.cache_clear()
             self._bank.cache_clear()
             self._target.cache_clear()
 
@@ -128,37 +131,72 @@ class _Run:
     def _bank_of(self, digest: str) -> Bank:
         return next(bank for bank in self.plan.banks if bank.digest == digest)
 
+    def _make_mixture(self, digest: str) -> Mixture:
+        """The records of one bank, with what an attacker put among them."""
+        bank = self._bank_of(digest)
+        world, attack = self._world(bank.seed), bank.attack
+        if attack is None:
+            return mixed(world.candidates, world.member, None, bank.records)
+        poison = self.store.load_poison(bank)
+        if poison is None:
+            with self._timed("poison"):
+                clean = Bank(bank.experiment, bank.fingerprint, bank.seed, bank.defenses, bank.curation)
+                target = self._target(clean.digest, (), (), bank.seed)
+                known = world.knowledge(attack, target.restrict(Access.WEIGHTS))
+                poison = attack.tamper(world.candidates, known, keys.derive(world.root, "tamper", attack.digest))
+            if poison is not None:
+                self.store.save_poison(bank, poison)
+        return mixed(world.candidates, world.member, poison, bank.records)
+
     def _make_bank(self, digest: str) -> Kept:
         """All models of one bank, trained where they were not yet; every leaf has a leading [M]."""
         bank = self._bank_of(digest)
         world, count = self._world(bank.seed), self.experiment.population.models
-        model = bank.model(world.model)
+        model, root = bank.model(world.model), keys.derive(world.root, "training")
 
         def train(missing: list[int]) -> Iterable[tuple[int, Kept]]:
+            mixture = self._mixture(digest)
+            what = f"training ({bank.title}, seed {bank.seed})"
+            curated = self._curated(bank, mixture, missing)
             trained = many.train_many(
                 model,
                 bank.recipe,
-                world.candidates,
-                world.member,
-                keys.derive(world.root, "training"),
+                mixture.data,
+                mixture.include,
+                root,
                 models=missing,
                 holdout=world.holdout,
+                cleaned=curated,
             )
-            what = f"training ({bank.title}, seed {bank.seed})"
             for m, one in self.narrator.follow(what, trained, count, count - len(missing)):
-                yield m, Kept(one.params, one.checkpoints)
+                yield m, Kept(one.params, one.checkpoints, curated[m] if curated else None)
 
         names = [f"model-{m:05d}" for m in range(count)]
         models = self._kept(bank, model, names, train, bank.recipe.checkpoints)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(models)):
+        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves([kept[:2] for kept in models])):
             raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
         return many.stack(models)
+
+    def _curated(self, bank: Bank, mixture: Mixture, models: list[int]) -> dict[int, Cleaned] | None:
+        """What each of these models is trained on, once its defender looked; None for what it was given, as it is."""
+        if not bank.curation:
+            return None if mixture.untouched else {m: mixture.cleaned(m) for m in models}
+        world = self._world(bank.seed)
+        recipe = self.experiment.training.recipe(bank.records)
+
+        def one(m: int) -> Cleaned:
+            key = keys.derive(world.root, "cleaning", m)
+            return cleaned(bank.curation, world.model, recipe, mixture, m, world.holdout, key)
+
+        with self._timed("cleaning"):
+            what = f"cleaning ({bank.title}, seed {bank.seed})"
+            return dict(self.narrator.follow(what, axis.over_models(one, models), len(models), 0))
 
     def _make_target(self, bank_digest: str, guards: tuple[ModelDefense, ...], outputs: tuple, seed: int) -> Target:
         """The bank's models under these defenses, with their answers to the shared records remembered."""
         world, bank = self._world(seed), self._bank_of(bank_digest)
         secrets = jax.random.split(keys.derive(world.root, "outputs"), self.experiment.population.models)
-        params, history = self._bank(bank_digest)
+        params, history, _ = self._bank(bank_digest)
         checkpoints = many.checkpoints(history)
         model = bank.model(world.model)
         with self._timed("defenses"):
@@ -256,9 +294,25 @@ class _Run:
         evidence = attacked(client)
         # Who reprograms a model goes on asking it; what others found is tried on whoever meets the model.
         target = client if attack.family == "reprogramming" else target
-        case = Case(attack, target, world, knowledge, key, lambda: self._evaluators(cell.seed), attacked, cell.bank)
+        case = Case(
+            attack,
+            target,
+            world,
+            knowledge,
+            key,
+            lambda: self._evaluators(cell.seed),
+            attacked,
+            cell.bank,
+            functools.partial(self._tampered, cell, outputs) if cell.control else None,
+        )
         with self._timed("measures"):
             return judge.judge(evidence, case)
+
+    def _tampered(self, cell: Cell, outputs: tuple) -> Tampered:
+        """What the judges of an attack before the training look at beside its target."""
+        assert cell.control is not None
+        control = self._target(cell.control.digest, cell.guards, outputs, cell.seed)
+        return Tampered(control, self._mixture(cell.bank.digest), self._bank(cell.bank.digest).cleaned)
 
     def _result(
         self,

@@ -11,7 +11,7 @@ import numpy as np
 
 from privsec.core.errors import PrivsecError
 from privsec.core.estimate import Estimate
-from privsec.core.evidence import Evidence, MembershipScores, Perturbed, Predictions, Program, StolenModel
+from privsec.core.evidence import Evidence, MembershipScores, Perturbed, Predictions, Program, StolenModel, Triggered
 from privsec.privacy.accounting import tpr_bound
 from privsec.runner.case import Case, Judgement
 from privsec.runner.judging import (
@@ -21,6 +21,7 @@ from privsec.runner.judging import (
     gradient_inversion,
     inversion,
     membership,
+    poisoning,
     reprogramming,
     utility,
 )
@@ -37,6 +38,7 @@ KINDS: Mapping[str, ModuleType] = {
     "evasion": evasion,
     "reprogramming": reprogramming,
     "extraction": extraction,
+    "poisoning": poisoning,
     "utility": utility,
 }
 """What is judged alike: `judged(evidence, case)` holds it against the truth, `estimates` gives intervals."""
@@ -47,6 +49,7 @@ BY_TYPE: Mapping[type, str] = {
     Perturbed: "evasion",
     Program: "reprogramming",
     StolenModel: "extraction",
+    Triggered: "poisoning",
 }
 """Kinds of evidence by its type; reconstructions are of classes, or of the records of a batch."""
 

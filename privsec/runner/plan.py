@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from privsec import __version__
 from privsec.core.access import Access
 from privsec.core.attack import Attack
-from privsec.core.defense import ModelDefense, OutputDefense, TrainingDefense, granted_behind
+from privsec.core.defense import DataDefense, ModelDefense, OutputDefense, TrainingDefense, granted_behind
+from privsec.core.errors import ConfigError
 from privsec.core.recipe import Model, Recipe
 from privsec.defenses.training.dp_sgd import DPSGD
 from privsec.runner.config import Experiment, load
@@ -32,18 +33,27 @@ class Bank:
     fingerprint: str
     seed: int
     defenses: tuple[TrainingDefense, ...]
+    curation: tuple[DataDefense, ...] = ()
+    attack: Attack | None = None
+    """Who tampers with the records before the training."""
 
     @functools.cached_property
     def digest(self) -> str:
         """Sixteen hex digits."""
         e = self.experiment
-        specs = (e.data, e.net, e.training, *self.defenses)
+        specs = (e.data, e.net, e.training, *self.defenses, *self.curation, *filter(None, [self.attack]))
         return _digest(__version__, self.fingerprint, self.seed, e.population.size, *(spec.digest for spec in specs))
 
     @property
     def title(self) -> str:
         """What the models are trained under, for a person."""
-        return " + ".join(d.name for d in self.defenses) or "no defense"  # type: ignore[attr-defined]
+        named = " + ".join(d.name for d in (*self.curation, *self.defenses)) or "no defense"  # type: ignore[attr-defined]
+        return f"{named}, after {self.attack.title}" if self.attack else named
+
+    @property
+    def records(self) -> int:
+        """How many records each model is given."""
+        return self.experiment.population.size + (self.attack.added if self.attack else 0)
 
     @functools.cached_property
     def recipe(self) -> Recipe:
@@ -52,7 +62,13 @@ class Bank:
         Raises:
             ConfigError: the defenses do not compose.
         """
-        recipe = self.experiment.training.recipe(self.experiment.population.size)
+        recipe = self.experiment.training.recipe(self.records)
+        if self.curation and any(isinstance(d, DPSGD) for d in self.defenses):
+            names = " and ".join(d.name for d in self.curation)  # type: ignore[attr-defined]
+            raise ConfigError(
+                f"{names} and dp_sgd in one list: which records are trained on then hangs on all of them, so the noise "
+                "no longer hides one and the guarantee breaks. Leave one of the two out."
+            )
         return functools.reduce(lambda made, defense: defense.on_recipe(made), self.defenses, recipe)
 
     def model(self, bare: Model) -> Model:
@@ -91,6 +107,8 @@ class Cell:
     outputs: tuple[OutputDefense, ...]
     attack: Attack | None
     reason: str = ""
+    control: Bank | None = None
+    """The bank that the null of an attack before the training is measured on."""
 
     @property
     def seed(self) -> int:
@@ -107,7 +125,7 @@ class Cell:
         parts = [self.attack.digest] if self.attack else ["utility"]
         parts += [defense.digest for defense in (*self.guards, *self.outputs)]
         population = self.bank.experiment.population
-        if self.attack and "points" in self.attack.requires:
+        if self.attack and ("points" in self.attack.requires or self.attack.tampers):
             parts.append(str(population.points))
         return _digest(self.bank.digest, population.models, self.defense, self.title, *parts)
 
@@ -137,13 +155,25 @@ def plan(source: str | Path | dict[str, Any] | Experiment) -> Plan:
     cells = []
     for seed in experiment.seeds:
         for name, defenses in experiment.defenses.items():
-            bank = Bank(experiment, fingerprint, seed, tuple(d for d in defenses if isinstance(d, TrainingDefense)))
-            bank = banks.setdefault(bank.digest, bank)
+            training = tuple(d for d in defenses if isinstance(d, TrainingDefense))
+            curation = tuple(d for d in defenses if isinstance(d, DataDefense))
+
+            def bank_under(
+                attack: Attack | None, seed: int = seed, training: tuple = training, curation: tuple = curation
+            ) -> Bank:
+                made = Bank(experiment, fingerprint, seed, training, curation, attack)
+                return banks.setdefault(made.digest, made)
+
+            bank = bank_under(None)
             guards = tuple(d for d in defenses if isinstance(d, ModelDefense))
             outputs = tuple(d for d in defenses if isinstance(d, OutputDefense))
             cells.append(Cell(bank, name, guards, outputs, None))
             for attack in experiment.attacks:
-                cells.append(Cell(bank, name, guards, outputs, attack, _obstacle(experiment, outputs, attack)))
+                obstacle, under, control = _obstacle(experiment, outputs, attack), bank, None
+                if attack.tampers and not obstacle:
+                    control = bank_under(attack.control)
+                    under = bank_under(attack)
+                cells.append(Cell(under, name, guards, outputs, attack, obstacle, control))
     for bank in banks.values():
         _ = bank.recipe  # composes the defenses now: a list that cannot work is found before anything is trained
     return Plan(experiment, tuple(banks.values()), tuple(cells))

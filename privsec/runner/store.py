@@ -23,6 +23,8 @@ import safetensors
 import safetensors.numpy
 import yaml
 
+from privsec.core.attack import Poison
+from privsec.core.defense import Cleaned
 from privsec.core.errors import ConfigError
 from privsec.core.estimate import Estimate
 from privsec.core.recipe import Model, Params
@@ -35,11 +37,19 @@ CHECKPOINTS = "checkpoints"
 """What the names of a model's earlier parameters begin with in its file."""
 
 
+CLEANED = "cleaned"
+"""What the names of the arrays of a cleaned training set begin with in its model's file."""
+
+
 class Kept(NamedTuple):
-    """A finished model: its parameters, and its checkpoints with a leading [K] on every leaf, () without any."""
+    """A finished model: its parameters, and its checkpoints with a leading [K] on every leaf, () without any.
+
+    `cleaned` is what a defender made of its training set, None where nobody did.
+    """
 
     params: Params
     checkpoints: Params = ()
+    cleaned: Cleaned | None = None
 
 
 class Store:
@@ -88,6 +98,8 @@ class Store:
         """Keeps one finished model."""
         leaves = leaves_of(kept.params)
         leaves |= {f"{CHECKPOINTS}/{name}": leaf for name, leaf in leaves_of(kept.checkpoints).items()}
+        if kept.cleaned is not None:
+            leaves |= {f"{CLEANED}/{name}": np.asarray(part) for name, part in kept.cleaned._asdict().items()}
         path = self._model_path(bank, name)
         with _replacing(path) as partial:
             safetensors.numpy.save_file(leaves, partial)
@@ -97,14 +109,36 @@ class Store:
         path = self._model_path(bank, name)
         if not path.exists():
             return None
-        earlier = f"{CHECKPOINTS}/"
         try:
             leaves = safetensors.numpy.load_file(path)
-            then = {name.removeprefix(earlier): leaves.pop(name) for name in list(leaves) if name.startswith(earlier)}
-            return Kept(params_from(model, leaves), params_from(model, then, checkpoints) if checkpoints else ())
+            then, data = _taken(leaves, CHECKPOINTS), _taken(leaves, CLEANED)
+            return Kept(
+                params_from(model, leaves),
+                params_from(model, then, checkpoints) if checkpoints else (),
+                Cleaned(**data) if data else None,
+            )
         except (safetensors.SafetensorError, ValueError):
             path.unlink()  # damaged from outside: trained again
             return None
+
+    def save_poison(self, bank: Bank, poison: Poison) -> None:
+        """Keeps what an attacker puts among a bank's records."""
+        with _replacing(self._poison_path(bank)) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, **{k: np.asarray(v) for k, v in poison._asdict().items()})  # type: ignore[arg-type]
+
+    def load_poison(self, bank: Bank) -> Poison | None:
+        """The same, None where it was not made yet."""
+        try:
+            with np.load(self._poison_path(bank), allow_pickle=False) as file:
+                return Poison(**file)
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError, TypeError):
+            self._poison_path(bank).unlink()  # damaged from outside: made again
+            return None
+
+    def _poison_path(self, bank: Bank) -> Path:
+        return self.bank / bank.digest / "poison.npz"
 
     def _model_path(self, bank: Bank, name: str) -> Path:
         return self.bank / bank.digest / f"{name}.safetensors"
@@ -155,6 +189,12 @@ class Store:
         write_json(self.folder / "cells.json", [self._cell_path(cell).name for cell, _ in cells])
         write_json(self.folder / "record.json", record)
         return Results(self.folder, table, record, tuple(result for _, result in cells))
+
+
+def _taken(leaves: dict[str, np.ndarray], folder: str) -> dict[str, np.ndarray]:
+    """What `leaves` has under this name, which it has no longer then."""
+    names = [name for name in leaves if name.startswith(f"{folder}/")]
+    return {name.removeprefix(f"{folder}/"): leaves.pop(name) for name in names}
 
 
 def kept_models(out: Path, bank: Bank) -> int:

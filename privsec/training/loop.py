@@ -53,6 +53,8 @@ def train(
     include_row: np.ndarray,
     key: jax.Array,
     holdout: Examples | None = None,
+    *,
+    kept: np.ndarray | None = None,
 ) -> Trained:
     """Trains one model on the records where `include_row` holds.
 
@@ -63,6 +65,7 @@ def train(
         include_row: bool [N], true for exactly `recipe.records` of them.
         key: consumed here: initialization, batches, noise.
         holdout: records that early stopping may look at (the first `HOLDOUT`); needed when `recipe.patience` is set.
+        kept: bool [N]: those of them that count; the others are gone through without effect. All where None.
 
     Returns:
         Trained, on the device.
@@ -71,11 +74,17 @@ def train(
         ValueError: `include_row` names another number of records than the recipe is for, or early stopping has no
             holdout to look at.
     """
-    return compiled(model, recipe)(arguments(recipe, data, include_row, key, holdout))
+    return compiled(model, recipe)(arguments(recipe, data, include_row, key, holdout, kept=kept))
 
 
 def arguments(
-    recipe: Recipe, data: Examples, include_row: np.ndarray, key: jax.Array, holdout: Examples | None = None
+    recipe: Recipe,
+    data: Examples,
+    include_row: np.ndarray,
+    key: jax.Array,
+    holdout: Examples | None = None,
+    *,
+    kept: np.ndarray | None = None,
 ) -> Arguments:
     """What the compiled program of `recipe` takes to train this one model."""
     if recipe.patience is not None and (holdout is None or not holdout.size):
@@ -84,6 +93,8 @@ def arguments(
         named = int(np.sum(include_row))
         raise ValueError(f"the recipe is for {recipe.records} records, and include_row names {named}")
     schedule = recipe.sampling.draw(generator(derive(key, "batches")), np.asarray(include_row))
+    if kept is not None:
+        schedule = schedule._replace(weight=schedule.weight * np.asarray(kept, np.float32)[schedule.index])
     watched = None
     if recipe.patience is not None and holdout is not None:
         watched = Examples(jnp.asarray(holdout.x[:HOLDOUT]), jnp.asarray(holdout.y[:HOLDOUT]))

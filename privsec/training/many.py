@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 import jax
@@ -17,6 +17,7 @@ import numpy as np
 
 from privsec.core import axis
 from privsec.core.data import Examples
+from privsec.core.defense import Cleaned
 from privsec.core.keys import derive
 from privsec.core.recipe import Model, Params, Recipe
 from privsec.training import loop
@@ -36,6 +37,7 @@ def train_many(
     *,
     models: Iterable[int] | None = None,
     holdout: Examples | None = None,
+    cleaned: Mapping[int, Cleaned] | None = None,
     placement: Placement | None = None,
 ) -> Iterator[tuple[int, loop.Trained]]:
     """Trains model m on the records where `include[m]` holds, for every m, and yields them as they finish.
@@ -51,6 +53,8 @@ def train_many(
         key: the population's key; model m's own is derived from it by m.
         models: which m to train; all where None.
         holdout: records that early stopping may look at.
+        cleaned: for each of these m, the labels [N] it is trained with and which of its records count; as they are
+            where None.
         placement: where the models run; chosen by the device where None.
 
     Yields:
@@ -64,7 +68,11 @@ def train_many(
     chosen = placement or ("threads" if jax.default_backend() == "cpu" else "vmap")
 
     def arguments_of(m: int) -> loop.Arguments:
-        return loop.arguments(recipe, shared, include[m], derive(key, "model", m), holdout)
+        own = derive(key, "model", m)
+        if cleaned is None:
+            return loop.arguments(recipe, shared, include[m], own, holdout)
+        data = shared._replace(y=jnp.asarray(cleaned[m].y))
+        return loop.arguments(recipe, data, include[m], own, holdout, kept=np.asarray(cleaned[m].kept))
 
     if wanted:
         yield from _PLACEMENTS[chosen](model, recipe, arguments_of, wanted)
@@ -80,7 +88,7 @@ def _threads(
 def _vmapped(
     model: Model, recipe: Recipe, arguments_of: Callable[[int], loop.Arguments], wanted: list[int]
 ) -> Iterator[tuple[int, loop.Trained]]:
-    per_model = loop.Arguments(x=None, y=None, schedule=0, rates=None, key=0, holdout=None)  # type: ignore[arg-type]
+    per_model = loop.Arguments(x=None, y=0, schedule=0, rates=None, key=0, holdout=None)  # type: ignore[arg-type]
     program = _vmapped_program(model, recipe.program, per_model)
     size = math.ceil(len(wanted) / math.ceil(len(wanted) / VMAP_CHUNK))
     for start in range(0, len(wanted), size):
@@ -88,6 +96,7 @@ def _vmapped(
         given = [arguments_of(m) for m in chunk]
         given += given[-1:] * (size - len(chunk))  # one shape, also for the last chunk
         stacked = given[0]._replace(
+            y=jnp.stack([jnp.asarray(g.y) for g in given]),
             schedule=jax.tree.map(lambda *leaves: np.stack(leaves), *(g.schedule for g in given)),
             key=jnp.stack([g.key for g in given]),
         )

@@ -25,9 +25,7 @@ from privsec.core.data import Array, Examples
 from privsec.core.defense import ModelDefense
 from privsec.core.errors import DataError
 from privsec.core.recipe import Model, Params
-
-Look = Callable[[Params, jax.Array], tuple[jax.Array, jax.Array]]
-"""(params, x [B, ...]) -> (logits [B, C], what the detector judges by [B, F])."""
+from privsec.ops.representation import Look, features
 
 SURE = 20.0
 """By how many logits a refusal stands above the classes, or below them."""
@@ -98,20 +96,6 @@ def threshold(clean: Float[np.ndarray, " N"], fpr: float) -> float:
             f"defender at least {math.ceil((1 - fpr) / fpr)} of them for the threshold, or allow more false alarms."
         )
     return float(np.sort(clean)[rank - 1])
-
-
-def features(model: Model) -> Look:
-    """What the last fully connected layer reads; the logits of a model that does not show its layers."""
-
-    def seen(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        if model.tapped is None:
-            logits = model.apply(params, x)
-            return logits, logits
-        logits, taps = model.tapped(params, x, None)
-        last = [tap.inputs for tap in taps.values() if tap.outputs.shape == logits.shape]
-        return logits, last[-1].reshape(len(x), -1) if last else logits
-
-    return seen
 
 
 def refusing(logits: Float[Array, "B C"], refuse: Bool[Array, " B"], rejects: bool) -> Float[jax.Array, "B _"]:

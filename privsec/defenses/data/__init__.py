@@ -1,0 +1,1 @@
+"""Defenses that look at the training records before a model is trained on them."""

@@ -1,0 +1,197 @@
+"""What records in the training data changed: against models that were spared them, and what a defender saw of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Float64, Int, Real
+
+from privsec.core.estimate import Estimate
+from privsec.core.evidence import Triggered
+from privsec.measures.advantage import advantage, over_points
+from privsec.measures.intervals import Ids, Measure, clopper_pearson, shared_points
+
+ANY = -1
+"""The goal of an attack that takes any wrong class."""
+FALSE_ALARMS = 0.05
+"""Share of clean training records that a detector may suspect."""
+SHOWN = 12
+"""Records whose pictures a report may show."""
+
+MEASURES: dict[str, Measure] = {
+    "advantage": Measure(
+        "advantage",
+        "higher_is_worse",
+        (-1.0, 1.0),
+        "success, rescaled: 0 is what the model without the poison does anyway, 1 is every record",
+    ),
+    "success": Measure(
+        "share", "higher_is_worse", (0.0, 1.0), "test records that the poisoned model takes for what the attacker wants"
+    ),
+    "null_success": Measure(
+        "share", "descriptive", (0.0, 1.0), "the same records, taken so by the model without the poison: the null"
+    ),
+    "refused": Measure("share", "descriptive", (0.0, 1.0), "test records that the model refuses to judge"),
+    "clean_accuracy": Measure(
+        "share", "higher_is_better", (0.0, 1.0), "untouched test records that the poisoned model gets right"
+    ),
+    "unpoisoned_accuracy": Measure(
+        "share", "descriptive", (0.0, 1.0), "the same records, by the model without the poison"
+    ),
+    "poisoned": Measure("share", "descriptive", (0.0, 1.0), "training records that are the attacker's"),
+    "detected": Measure(
+        "share",
+        "higher_is_better",
+        (0.0, 1.0),
+        "poisoned training records more suspicious than 95% of the clean ones",
+    ),
+    "poison_kept": Measure("share", "higher_is_worse", (0.0, 1.0), "poisoned records still there after cleaning"),
+    "clean_kept": Measure("share", "higher_is_better", (0.0, 1.0), "clean records still there after cleaning"),
+    "points": Measure("records", "descriptive", (0.0, np.inf), "test records asked about"),
+}
+"""The measures of the family, in the order of tables; some only where a defender looked at the records."""
+
+
+class PoisonTruth(NamedTuple):
+    """What only the measures know.
+
+    Attributes:
+        called: what each poisoned target calls the records asked about.
+        control: what the model without the poison calls them.
+        right: which untouched test records each target gets right.
+        control_right: which of them the model without the poison does.
+        rejected: the label that means "refused", None where there is none.
+        given: which of the records each model was given.
+        poisoned: which of the records are the attacker's.
+        kept: which of the given ones were left by a defender; None where nobody looked.
+        suspicion: how suspicious each looked, NaN where nothing is said; None where nobody looked.
+    """
+
+    called: Int[np.ndarray, "T N"]
+    control: Int[np.ndarray, "T N"]
+    right: Bool[np.ndarray, "T K"]
+    control_right: Bool[np.ndarray, "T K"]
+    rejected: int | None
+    given: Bool[np.ndarray, "T R"]
+    poisoned: Bool[np.ndarray, " R"]
+    kept: Bool[np.ndarray, "T R"] | None = None
+    suspicion: Float[np.ndarray, "T R"] | None = None
+
+
+def measure(evidence: Triggered, truth: PoisonTruth) -> dict[str, Float64[np.ndarray, " T"]]:
+    """Every measure of the family for every target.
+
+    `advantage = (s - s0) / (1 - s0)`: s is the share of the records asked about that the target takes for the goal (or
+    for any goal gets wrong, without refusing them), s0 that of the model without the poison.
+
+    Returns:
+        `refused` only where a model refuses; `detected`, `poison_kept`, `clean_kept` only where a defender looked,
+        `detected` NaN for a model without poison or without anything said of suspicion.
+    """
+    success, null = (
+        np.mean(wins(called, evidence, truth.rejected), axis=1) for called in (truth.called, truth.control)
+    )
+    points = truth.called.shape[1]
+    poison = truth.given & truth.poisoned
+    values = {
+        "advantage": advantage(success, null, points),
+        "success": success,
+        "null_success": null,
+        "clean_accuracy": np.mean(truth.right, axis=1),
+        "unpoisoned_accuracy": np.mean(truth.control_right, axis=1),
+        "poisoned": np.mean(poison.sum(axis=1, keepdims=True) / truth.given.sum(axis=1, keepdims=True), axis=1),
+        "points": np.full(len(success), float(points)),
+    }
+    if truth.rejected is not None:
+        values["refused"] = np.mean(truth.called == truth.rejected, axis=1)
+    if truth.kept is not None and truth.suspicion is not None:
+        clean = truth.given & ~truth.poisoned
+        values["detected"] = np.array(
+            [detected(row[p], row[c]) for row, p, c in zip(truth.suspicion, poison, clean, strict=True)]
+        )
+        for name, which in (("poison_kept", poison), ("clean_kept", clean)):
+            count = which.sum(axis=1)
+            values[name] = np.where(count, (truth.kept & which).sum(axis=1) / np.maximum(count, 1), np.nan)
+    return {name: values[name] for name in MEASURES if name in values}
+
+
+def wins(called: Int[np.ndarray, "T N"], evidence: Triggered, rejected: int | None) -> Bool[np.ndarray, "T N"]:
+    """Whether each answer is what the attacker wants."""
+    y, goal = np.asarray(evidence.y), np.asarray(evidence.goal)
+    refused = called == rejected if rejected is not None else np.zeros(called.shape, bool)
+    return np.where(goal == ANY, (called != y) & ~refused, called == goal)
+
+
+def detected(poison: Float[np.ndarray, " P"], clean: Float[np.ndarray, " Q"]) -> float:
+    """The share of poisoned records that a threshold finds which at most 5% of the clean ones exceed.
+
+    NaN where there is no poison, or nothing is said of a record's suspicion.
+
+    >>> detected(np.array([99.0, 50.0]), np.arange(100.0))
+    0.5
+    """
+    poison, clean = poison[~np.isnan(poison)], clean[~np.isnan(clean)]
+    if not len(poison) or not len(clean):
+        return math.nan
+    threshold = np.sort(clean)[::-1][math.floor(FALSE_ALARMS * len(clean))]
+    return float(np.mean(poison > threshold))
+
+
+def exhibits(evidence: Triggered, truth: PoisonTruth) -> dict[str, np.ndarray]:
+    """What a report shows of the first target.
+
+    Returns:
+        `asked` [S, ...] the first records asked about, `y`, `goal`, `called`, `control` int [S]; `won` and `null`
+        float32 [T, N]; where a defender looked, `poison_suspicion` and `clean_suspicion`, flat over all targets.
+    """
+    shown = slice(0, SHOWN)
+    arrays = {
+        "asked": np.asarray(evidence.x[0][shown], np.float32),
+        "y": np.asarray(evidence.y[0][shown]),
+        "goal": np.asarray(evidence.goal[0][shown]),
+        "called": truth.called[0][shown],
+        "control": truth.control[0][shown],
+        "won": wins(truth.called, evidence, truth.rejected).astype(np.float32),
+        "null": wins(truth.control, evidence, truth.rejected).astype(np.float32),
+    }
+    if truth.suspicion is not None:
+        said = ~np.isnan(truth.suspicion) & truth.given
+        arrays["poison_suspicion"] = truth.suspicion[said & truth.poisoned].astype(np.float32)
+        arrays["clean_suspicion"] = truth.suspicion[said & ~truth.poisoned].astype(np.float32)
+    return arrays
+
+
+def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | None = None) -> dict[str, Estimate]:
+    """One Estimate a measure; its interval covers which records were asked about and which models were trained.
+
+    Args:
+        per_target: what `measure` returned, several seeds one after the other.
+        seeds: which seed a target belongs to; None for one seed.
+    """
+    count = len(per_target["points"])
+    seed = np.zeros(count, np.int64) if seeds is None else np.asarray(seeds)
+    pairs = np.array([int(np.sum(seed[:t] == seed[t])) for t in range(count)]) // 2
+    points = int(np.min(per_target["points"]))
+    means = {name: _mean(values) for name, values in per_target.items()}
+
+    def estimate(name: str) -> Estimate:
+        unit, direction, bounds, _ = MEASURES[name]
+        value = means[name]
+        if name == "advantage":
+            sampling = over_points(means["success"], means["null_success"], points)
+        elif unit == "share" and math.isfinite(value):
+            sampling = clopper_pearson(value * points, points)
+        else:
+            sampling = (value, value)
+        described = {"points": points, "unit": unit, "direction": direction, "bounds": bounds}
+        return shared_points(per_target[name], sampling, pairs, seed, **described)
+
+    return {name: estimate(name) for name in per_target}
+
+
+def _mean(values: Real[np.ndarray, " T"]) -> float:
+    known = np.asarray(values, np.float64)[np.isfinite(values)]
+    return float(known.mean()) if len(known) else math.nan
