@@ -82,6 +82,8 @@ _REMEDIES = {
     "membership": "Train with differential privacy or stronger regularization, and choose by the plane of leakage "
     "against accuracy. Defenses that only change the answers do not stop an attacker who has the weights, or asks for "
     "labels alone.",
+    "poisoning": "Know where every training record comes from. Look for what stands out before training, and keep a "
+    "clean set aside that no supplier can reach: detectors need one, and so does noticing that anything happened.",
     "inversion": "Train with differential privacy; against attackers who do not hold the model, serve less detailed "
     "scores. Look at the reconstructions: what matters is whether they resemble a person or record, not only a class.",
 }

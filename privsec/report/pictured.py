@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from privsec.report import evasion, extraction, rebuilt, reprogramming
+from privsec.report import evasion, extraction, poisoning, rebuilt, reprogramming
 from privsec.report.lines import Legend, Panels
 from privsec.report.reading import Reading
 from privsec.report.sheets import Sheet, Table, each
@@ -28,7 +28,8 @@ class Pictured(NamedTuple):
 
 def pictured(reading: Reading) -> list[Pictured]:
     """The sections of the families that this run tested and that left something to show."""
-    made = (_attributes(reading), _gradients(reading), _evasion(reading), _reprogramming(reading), _extraction(reading))
+    made = (_attributes(reading), _gradients(reading), _evasion(reading), _poisoning(reading))
+    made += (_reprogramming(reading), _extraction(reading))
     return [section for section in made if section.panels or section.sheets or section.tables]
 
 
@@ -47,6 +48,23 @@ def _evasion(reading: Reading) -> Pictured:
         panels,
         evasion.sheets(reading),
         evasion.tables(reading),
+    )
+
+
+def _poisoning(reading: Reading) -> Pictured:
+    legend, panels = poisoning.curves(reading)
+    return Pictured(
+        "poisoning",
+        "Poisoning",
+        "What was planted, and what it does",
+        "Records that an attacker put into the training data, test records with the trigger where there is one, and "
+        "what the first poisoned model calls them, beside the same model spared the poison. Where a defense looked at "
+        "the training records first, the curve shows how much of the poison stands out: the share found, by the share "
+        "of clean records that are suspected as well.",
+        legend,
+        panels,
+        poisoning.sheets(reading),
+        poisoning.removed(reading),
     )
 
 

@@ -129,6 +129,7 @@ _DOES = {
     "membership": "recognizes training records",
     "inversion": "rebuilds what the records of a class look like",
     "evasion": "makes it err on records changed a little",
+    "poisoning": "makes it learn what the attacker planted",
     "reprogramming": "makes it do another task",
     "extraction": "copies it",
 }

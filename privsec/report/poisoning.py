@@ -1,0 +1,113 @@
+"""What poisoning looks like: what was planted, what triggers it, and how well a defender told the two apart."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from privsec.report import figures
+from privsec.report.lines import Legend, Line, Panels, legend, lines, over_models
+from privsec.report.reading import Reading
+from privsec.report.sheets import Sheet, Table, class_name, distinct, each, figures_of, pictures, span
+from privsec.report.wording import number
+from privsec.runner.results import CellResult
+
+SHOWN = 6
+"""Records on a sheet."""
+STEPS = 101
+"""Points of a detector's curve."""
+ANY = -1
+_BESIDE = ("success", "null_success", "refused", "clean_accuracy", "unpoisoned_accuracy", "poisoned")
+_REMOVED = {
+    "detected": "found at 5% false alarms",
+    "poison_kept": "poison left",
+    "clean_kept": "clean records left",
+    "clean_accuracy": "accuracy on clean records",
+}
+
+
+def curves(reading: Reading) -> tuple[Legend, Panels]:
+    """For each defense that looked at the training records, the share of the poison it finds by its false alarms."""
+    labels = [column.label for column in reading.attacks if column.family == "poisoning"]
+    colored = labels[: len(figures.SERIES)]
+    panels: list[tuple[str, str, str]] = []
+    every: list[Line] = []
+    alarms = np.linspace(0, 1, STEPS)
+    for defense in reading.defenses:
+        drawn, targets = [], 0
+        for label in labels:
+            cells = [cell for cell in reading.cells(defense, label) if _looked(cell)]
+            if cells:
+                series = colored.index(label) if label in colored else None
+                found = [_found(cell, alarms) for cell in cells]
+                drawn.append(over_models(label, alarms, found, series))
+                targets = max(targets, sum(len(cell.arrays["won"]) for cell in cells))
+        if drawn:
+            title = f"Poison found against false alarms under {defense}"
+            svg = lines(f"detector-{len(panels)}", title, drawn, "clean records suspected", "poisoned records found")
+            panels.append((defense, f"n = {targets} models", svg))
+            every += drawn
+    return legend(every, colored, "other attacks"), panels
+
+
+def sheets(reading: Reading) -> list[Sheet]:
+    """A sheet for each attack on pictures, under each defense that changes what the first model answers."""
+    columns = [column for column in reading.attacks if column.family == "poisoning"]
+    cells = [cell for cell in each(reading, columns, "planted") if cell.arrays["asked"].ndim == 4]
+    return [_sheet(reading, cell, named) for cell, named in distinct(cells, "called")]
+
+
+def removed(reading: Reading) -> list[Table]:
+    """What each defense of the training data left of the poison, and of the rest."""
+    rows = []
+    for column in reading.attacks:
+        for defense in reading.defenses if column.family == "poisoning" else ():
+            entries = [reading.entry(defense, column.label, name) for name in _REMOVED]
+            if entries[1].resolved:
+                values = [number(e.known.value, "share") if e.resolved else "nothing said" for e in entries]
+                rows.append([defense, column.label, *values])
+    headings = ("defense", "attack", *_REMOVED.values())
+    return [Table("What was taken out", "means over models and seeds", headings, rows)] if rows else []
+
+
+def _looked(cell: CellResult) -> bool:
+    return len(cell.arrays.get("poison_suspicion", ())) > 0 and len(cell.arrays["clean_suspicion"]) > 0
+
+
+def _found(cell: CellResult, alarms: np.ndarray) -> np.ndarray:
+    """The share of poisoned records above the threshold that this share of the clean ones exceeds."""
+    clean, poison = np.sort(cell.arrays["clean_suspicion"])[::-1], cell.arrays["poison_suspicion"]
+    thresholds = clean[np.minimum((alarms * len(clean)).astype(int), len(clean) - 1)]
+    found = np.array([float(np.mean(poison > threshold)) for threshold in thresholds])
+    return np.where(alarms >= 1, 1.0, found)
+
+
+def _sheet(reading: Reading, cell: CellResult, defenses: str) -> Sheet:
+    arrays, kept = cell.arrays, slice(0, SHOWN)
+    planted, before, asked = arrays["planted"][kept], arrays["before"][kept], arrays["asked"][kept]
+    low, high = span(planted, before, asked)
+
+    def named(labels: np.ndarray) -> list[str]:
+        refused = cell.facts.get("rejected")
+        return [class_name(reading.class_names, int(label), refused) for label in labels[kept]]
+
+    goal = named(arrays["goal"]) if int(arrays["goal"][0]) != ANY else ["any wrong one"] * len(asked)
+    changed = not np.array_equal(before, asked)
+    rows = {"planted in the training set": planted, "test record": before} | ({"as asked": asked} if changed else {})
+    return Sheet(
+        cell.attack,
+        cell.seed,
+        defenses,
+        len(asked),
+        arrays["won"].shape[1],
+        "test records",
+        True,
+        named(arrays["y"]),
+        [(title, pictures(values, low, high)) for title, values in rows.items()],
+        [
+            ("planted with the label", named(arrays["planted_y"])),
+            ("wanted", goal),
+            ("called by the poisoned model", named(arrays["called"])),
+            ("called by the model without the poison", named(arrays["control"])),
+        ],
+        figures_of(reading, cell, _BESIDE),
+    )
