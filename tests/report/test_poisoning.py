@@ -1,0 +1,100 @@
+"""Poisoning in the report: pictures of what was planted, a detector's curve, and what it took out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from privsec.core.evidence import Triggered
+from privsec.measures import poisoning
+from privsec.report import poisoning as pictures
+from privsec.report.pictured import pictured
+from privsec.report.reading import Reading
+from tests.report.test_pictured import pixels, said
+
+CONFIG = {
+    "defenses": {"none": [], "spectral": [{"name": "spectral_signatures"}]},
+    "attacks": [{"name": "badnets"}, {"name": "label_flip"}],
+    "seeds": [0],
+}
+
+
+def planted(looked: bool, tamed: bool = False, shape=(4, 4, 1)):
+    """Ten records with a white corner, which two models take for class 0 - unless somebody looked at the training."""
+    rng = np.random.default_rng(0)
+    x = rng.uniform(0.2, 0.5, (10, *shape)).astype(np.float32)
+    with_trigger = x.copy()
+    with_trigger.reshape(10, -1)[:, -1] = 1.0
+    y = np.full((2, 10), 2, np.int32)
+    given = np.ones((2, 40), bool)
+    poisoned = np.arange(40) >= 36
+    suspicion = np.tile(np.where(poisoned, np.arange(40.0), np.arange(40.0) % 36), (2, 1))
+    truth = poisoning.PoisonTruth(
+        called=np.zeros((2, 10), int) if not tamed else y,
+        control=y,
+        right=np.ones((2, 8), bool),
+        control_right=np.ones((2, 8), bool),
+        rejected=None,
+        given=given,
+        poisoned=poisoned,
+        kept=(suspicion < 36) if looked else None,
+        suspicion=suspicion if looked else None,
+    )
+    both = np.broadcast_to(with_trigger, (2, *with_trigger.shape))
+    evidence = Triggered(both, y, np.zeros((2, 10), np.int32), np.tile(np.arange(10), (2, 1)))
+    arrays = {
+        **poisoning.exhibits(evidence, truth),
+        "before": x,
+        "planted": with_trigger[:6],
+        "planted_y": np.zeros(6, np.int32),
+    }
+    return poisoning.measure(evidence, truth), arrays
+
+
+@pytest.fixture
+def reading(folder):
+    folder.config.update(CONFIG)
+    facts = {"kind": "poisoning", "rejected": None, "rate": 0.1}
+    for defense, looked in (("none", False), ("spectral", True)):
+        for attack in ("badnets", "label_flip"):
+            values, arrays = planted(looked, tamed=looked)
+            folder.add(defense, attack, values, family="poisoning", arrays=arrays, facts=facts)
+    return Reading(folder.results())
+
+
+def test_a_detector_that_ranks_all_poison_first_finds_it_without_a_false_alarm(reading):
+    legend, panels = pictures.curves(reading)
+    assert [text for _, text in legend] == ["badnets", "label_flip"]
+    ((defense, note, svg),) = panels
+    assert (defense, note) == ("spectral", "n = 2 models")
+    assert said(svg) == "badnets: from 1.000 to 1.000; label_flip: from 1.000 to 1.000"
+
+
+def test_a_detector_without_a_clue_is_the_diagonal():
+    """Where the poison is as suspicious as the rest, the share found is the share of false alarms."""
+    rng = np.random.default_rng(0)
+    arrays = {"clean_suspicion": rng.random(4000), "poison_suspicion": rng.random(4000)}
+    alarms = np.linspace(0, 1, 21)
+    found = pictures._found(type("Cell", (), {"arrays": arrays})(), alarms)  # type: ignore[arg-type]
+    np.testing.assert_allclose(found, alarms, atol=0.04)
+
+
+def test_a_sheet_shows_the_trigger_and_what_both_models_say(reading):
+    sheet = pictures.sheets(reading)[0]
+    rows, words = dict(sheet.rows), dict(sheet.words)
+    assert list(rows) == ["planted in the training set", "test record", "as asked"]
+    assert pixels(rows["as asked"][0])[-1, -1] == 1 and pixels(rows["test record"][0])[-1, -1] < 0.6
+    assert set(words["called by the poisoned model"]) == set(words["wanted"])
+    assert set(words["called by the model without the poison"]) == set(sheet.classes)
+    assert len(pictures.sheets(reading)) == 4, "each attack under each defense that changes the answers"
+
+
+def test_the_table_says_what_was_taken_out(reading):
+    (table,) = pictures.removed(reading)
+    assert [row[:2] for row in table.rows] == [["spectral", "badnets"], ["spectral", "label_flip"]]
+    assert table.rows[0][2:] == ["100.0%", "0.0%", "100.0%", "100.0%"]
+
+
+def test_the_section_is_on_the_page_only_where_something_was_planted(reading, folder):
+    assert "poisoning" in [section.id for section in pictured(reading)]
+    assert "What was planted" in next(section.title for section in pictured(reading) if section.id == "poisoning")
