@@ -38,7 +38,7 @@ def test_the_smallest_share_is_zero_and_the_rest_is_as_it_was(values, share):
 
 
 def test_a_dense_first_layer_tells_all_until_hardly_anything_is_left():
-    """The analytic attack reads the record off the unit with the largest gradient, which half a pruning leaves whole."""
+    """The analytic attack reads the record off the unit with the largest gradient, the last to be pruned."""
     model = model_of(MLP(hidden=(32,)), (6, 6, 1), 4)
     params, x = model.init(jax.random.key(0)), np.random.default_rng(0).uniform(0.2, 1, (1, 6, 6, 1))
     batch = Batch(jnp.asarray(x, jnp.float32), jax.nn.one_hot(jnp.array([2]), 4), jnp.ones(1))
