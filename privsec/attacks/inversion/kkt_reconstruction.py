@@ -39,11 +39,12 @@ class KKTReconstruction(ClassInversion):
     The weights are such a sum, with the training records in the place of x, in two cases: a homogeneous network (ReLU,
     no normalization) after long training by full-batch gradient descent from a small start, which ends near a KKT point
     of the max-margin problem; and any network at a minimum of cross-entropy plus weight decay, where l_ic is p_c(x_i) /
-    (N * strength). Elsewhere they are not, and that the attack finds nothing does not show that nothing leaks.
+    (N * strength) (with ReLU nearly so: units at rest at a kink have no slope there). Elsewhere they are not, and that
+    the attack finds nothing does not show that nothing leaks.
     Where they are, other records may have the same sum: reconstructions are not unique without a prior (arXiv
     2509.21296), and only the comparison with held-out records says whether these are training records.
 
-    Beside the papers: a class has one multiplier for every rival rather than for the strongest alone, as the
+    Beside the papers: a record has a multiplier for every rival class rather than for the strongest alone, as the
     max-margin problem of several classes has; bounds are kept by projection rather than by penalties, l moves by
     factors, and the slope of a ReLU is not smoothed.
 
