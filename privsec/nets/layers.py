@@ -85,7 +85,7 @@ class Conv(Dense):
         convolve = forward_convolution if on_cpu else convolution
         return tap(self, a, convolve(a, self.kernel[...], self.width, self.stride) + self.bias[...])
 
-    def pooled(self, a: Float[jax.Array, "B H W I"], tap: Taps) -> Float[jax.Array, "B H//2 W//2 O"]:
+    def pooled(self, a: Float[jax.Array, "B H W I"], tap: Taps) -> Float[jax.Array, "B _ _ O"]:
         """The maximum of every 2 x 2 pre-activations, as `max_pool` takes it."""
         if tap.watching or jax.default_backend() != "cpu" or not self._thin or (self.width, self.stride) != (3, 1):
             return max_pool(self(a, tap))
@@ -193,7 +193,7 @@ def forward_pooled(
     four = jnp.stack([jnp.pad(kernel, shift) for shift in shifts], axis=-2).reshape(4, 4, inputs, -1)
     padding, layout = ((1, 1), (1, 1)), ("NHWC", "HWIO", "NHWC")
     z = jax.lax.conv_general_dilated(x, four, (2, 2), padding, dimension_numbers=layout)
-    z = z.reshape(*z.shape[:3], 4, -1)
+    z = z.reshape(*z.shape[:3], 4, kernel.shape[-1])
     top, bottom = (jnp.maximum(z[..., i, :], z[..., i + 1, :]) for i in (0, 2))
     return jnp.maximum(top, bottom)
 

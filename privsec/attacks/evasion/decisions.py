@@ -27,8 +27,8 @@ NOISES, RECORDS = 10, 10
 STOCK = 1000
 """How many of the attacker's own records are considered at all."""
 
-SLICE = 16
-"""Records of one forward pass on a CPU: of so many, a small network's activations stay in a core's cache."""
+SLICE = 32
+"""Records of one forward pass on a CPU: few enough for a core's cache, enough to be rounded as in any larger batch."""
 
 
 class DecisionAttack(Evasion):
@@ -108,23 +108,19 @@ class Ask(NamedTuple):
     points: Points
     space: Space
 
-    def __call__(self, candidates: jax.Array, asked: jax.Array, rows: jax.Array | None = None) -> jax.Array:
-        """Which succeed of those `asked` about, bool [B, Q], among candidates [B, Q, ...] for the points at `rows`.
-
-        Without `rows`, for all points.
-        """
-        x, y, goal, _ = self.points if rows is None else self.points.take(rows)
+    def __call__(self, candidates: jax.Array, asked: jax.Array) -> jax.Array:
+        """Which of the candidates [B, Q, ...] that are `asked` about, bool [B, Q], succeed: bool [B, Q]."""
         count, many = asked.shape
         records = candidates.reshape(count * many, *candidates.shape[2:])
         if self.space.constraints is not None:
-            records = self.space.valid(records, jnp.repeat(x, many, axis=0))
+            records = self.space.valid(records, jnp.repeat(self.points.x, many, axis=0))
         if self.target.traceable:
             labels = self._labels(records)
         else:
-            kept = np.flatnonzero(np.asarray(asked))
+            rows = np.flatnonzero(np.asarray(asked))
             labels = np.zeros(count * many, np.int32)
-            labels[kept] = self.target.labels(np.asarray(records)[kept]) if len(kept) else 0
-        aims = self.points._replace(y=y[:, None], goal=goal[:, None])
+            labels[rows] = self.target.labels(np.asarray(records)[rows]) if len(rows) else 0
+        aims = self.points._replace(y=self.points.y[:, None], goal=self.points.goal[:, None])
         return wins(jnp.asarray(labels).reshape(count, many), aims, self.target) & asked
 
     @property
@@ -132,12 +128,19 @@ class Ask(NamedTuple):
         """Whether a few records at a time are answered fastest: compiled for a CPU."""
         return self.target.traceable and jax.default_backend() == "cpu"
 
-    def for_points(self, function: Callable[[jax.Array], Any]) -> Any:
-        """`function` of rows [R] of the points, for all of them: at once, or each alone where slices are fastest."""
-        rows = jnp.arange(len(self.points.y))
+    def for_points(self, function: Callable[..., Any], *arrays: jax.Array) -> Any:
+        """`function(ask, *arrays)`, with arrays [B, ...], for all points at once, or each alone where that is faster.
+
+        What it returns has a leading [B], too.
+        """
         if not self.in_slices:
-            return function(rows)
-        return jax.tree.map(lambda out: out[:, 0], jax.lax.map(lambda row: function(row[None]), rows))
+            return function(self, *arrays)
+
+        def alone(one: tuple[Points, tuple[jax.Array, ...]]) -> Any:
+            points, parts = jax.tree.map(lambda leaf: leaf[None], one)
+            return jax.tree.map(lambda leaf: leaf[0], function(self._replace(points=points), *parts))
+
+        return jax.lax.map(alone, (self.points, arrays))
 
     def _labels(self, records: jax.Array) -> jax.Array:
         count = len(records)
