@@ -30,8 +30,24 @@ def data_uri(record: np.ndarray, low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(png(_shrunk(values))).decode()
 
 
+def pixels(shape: tuple[int, ...]) -> int:
+    """How many values are shown of a record of this shape, at most.
+
+    >>> pixels((56, 46, 1)), pixels((8,))
+    (644, 8)
+    """
+    if len(shape) != 3:
+        return min(shape[0], WIDEST)
+    step = _step(shape)
+    return (shape[0] // step) * (shape[1] // step) * shape[2]
+
+
+def _step(shape: tuple[int, ...]) -> int:
+    return -(-max(shape[:2]) // LARGEST)
+
+
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    step = -(-max(image.shape[:2]) // LARGEST)
+    step = _step(image.shape)
     height, width = (size // step * step for size in image.shape[:2])
     blocks = image[:height, :width].reshape(height // step, step, width // step, step, image.shape[2])
     return blocks.mean(axis=(1, 3))
