@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-LARGEST = 40
+LARGEST = 60
 """Pixels along an image's longer side; larger ones are averaged down, since a page holds many."""
 WIDEST = 480
 """Most features that a table row shows in its strip."""
@@ -33,8 +33,8 @@ def data_uri(record: np.ndarray, low: float, high: float) -> str:
 def pixels(shape: tuple[int, ...]) -> int:
     """How many values are shown of a record of this shape, at most.
 
-    >>> pixels((56, 46, 1)), pixels((8,))
-    (644, 8)
+    >>> pixels((56, 46, 1)), pixels((112, 92, 1)), pixels((8,))
+    (2576, 2576, 8)
     """
     if len(shape) != 3:
         return min(shape[0], WIDEST)

@@ -26,6 +26,7 @@ class Sheet(NamedTuple):
         rows: (what it is, data URIs; "" for none).
         words: (what it is, texts), below the pictures.
         figures: the cell's measures that stand below.
+        large: whether the pictures are shown larger.
     """
 
     attack: str
@@ -39,6 +40,7 @@ class Sheet(NamedTuple):
     rows: Sequence[tuple[str, Sequence[str]]]
     words: Sequence[tuple[str, Sequence[str]]]
     figures: Sequence[tuple[str, Shown]]
+    large: bool = False
 
 
 class Table(NamedTuple):
