@@ -128,7 +128,8 @@ class Splits(NamedTuple):
 
     Attributes:
         candidates: int64 [N], the records whose membership is asked. Models train on these and on nothing else.
-        population: the attacker's own records from the same distribution; never trained on, never a candidate.
+        population: the attacker's own records from the same distribution, or of other classes where halves are drawn
+            by class; never trained on, never a candidate.
         holdout: the defender's own records: early stopping, evaluators, preprocessing statistics.
         include: bool [M, N]: does candidate n train model m? Rows 2p and 2p + 1 are complements (a pair).
     """

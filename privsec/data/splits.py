@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import jax
 import numpy as np
@@ -11,11 +12,16 @@ from privsec.core.data import Dataset, Splits
 from privsec.core.errors import ConfigError, DataError
 from privsec.core.keys import derive, generator
 
+By = Literal["record", "class"]
+"""What a model is trained on or not: single records, or all records of a class (of a person, say)."""
+
 MIN_PUBLIC = 20
 """Fewest records left outside the candidates: the attacker's population and the defender's holdout share them."""
 
 
-def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: float = 0.5) -> Splits:
+def split(
+    dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: float = 0.5, by: By = "record"
+) -> Splits:
     """Draws the candidates, the public records, and which half of the candidates trains each model.
 
     The 2 * `size` candidates are chosen by the key alone. Pair p is drawn from the key and p: model 2p trains on a
@@ -26,12 +32,18 @@ def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: 
     and what the candidates' last one has too many belongs to none. Halves are drawn by tracks too, of which one is cut
     so that they are equal: what a model was not trained on is otherwise nothing like what it was.
 
+    By class, whole classes are the attacker's population, so that he has no record of any class that a model knows. Of
+    each other class the candidates are the same share, to the nearest record, and the rest is the defender's. Halves
+    are drawn by class, of which one is cut so that they are equal: model 2p knows a class of which model 2p + 1 never
+    saw a record.
+
     Args:
         dataset: N records.
         size: records each model is trained on.
         models: M, even.
         key: the key of this seed's splits.
         holdout: share of the public records that goes to the defender; the rest is the attacker's population.
+        by: whether halves are drawn of records or of classes.
 
     Returns:
         Disjoint, sorted row indices and `include` bool [M, 2 * size].
@@ -39,7 +51,7 @@ def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: 
     Raises:
         ConfigError: `models` is odd or below 2, `size` below 1, or `holdout` not strictly between 0 and 1.
         DataError: the data set has fewer than 2 * `size` + 20 records; the text states the largest possible size. Or
-            whole tracks leave too few public records.
+            whole tracks or classes leave too few public records.
 
     Dropping a target's complement from its references leaves every candidate in exactly half of them: how often a
     record occurs there then says nothing about the target. (Carlini et al., arXiv:2112.03570, balance inclusion alike.)
@@ -60,6 +72,21 @@ def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: 
             f"model) and {MIN_PUBLIC} public records, but there are {dataset.size}. "
             + (f"The largest possible size is {largest}." if largest >= 1 else "The data set is too small to be split.")
         )
+    parts = _by_class(dataset, size, key, holdout) if by == "class" else _by_record(dataset, size, key, holdout)
+    candidates, population, held_out, group = parts
+    include = np.zeros((models, 2 * size), bool)
+    own = np.unique(group[candidates], return_inverse=True)[1]
+    for pair in range(models // 2):
+        include[2 * pair, _drawn(own, derive(key, "pair", pair))[:size]] = True
+        include[2 * pair + 1] = ~include[2 * pair]
+    return Splits(candidates, np.sort(population), np.sort(held_out), include)
+
+
+Parts = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Rows of the candidates (sorted), the population and the holdout; and what is drawn as one, int [N]."""
+
+
+def _by_record(dataset: Dataset, size: int, key: jax.Array, holdout: float) -> Parts:
     track = np.arange(dataset.size) if dataset.tracks is None else np.unique(dataset.tracks, return_inverse=True)[1]
     order = _drawn(track, derive(key, "candidates"))
     candidates = np.sort(order[: 2 * size])
@@ -74,12 +101,37 @@ def split(dataset: Dataset, size: int, models: int, key: jax.Array, *, holdout: 
         )
     wanted = min(max(round(holdout * len(public)), 1), len(public) - 1)
     cut = borders[np.argmin(np.abs(borders - wanted))]
-    include = np.zeros((models, 2 * size), bool)
-    own = np.unique(track[candidates], return_inverse=True)[1]
-    for pair in range(models // 2):
-        include[2 * pair, _drawn(own, derive(key, "pair", pair))[:size]] = True
-        include[2 * pair + 1] = ~include[2 * pair]
-    return Splits(candidates, np.sort(public[cut:]), np.sort(public[:cut]), include)
+    return candidates, public[cut:], public[:cut], track
+
+
+def _by_class(dataset: Dataset, size: int, key: jax.Array, holdout: float) -> Parts:
+    if dataset.tracks is not None:
+        raise DataError(
+            f"{dataset.source or 'the data set'}: population.by class divides the records of a class between "
+            "candidates and holdout, but these come in tracks, which stay whole. Write by: record."
+        )
+    classes, counts = np.unique(dataset.y, return_counts=True)
+    rng = generator(derive(key, "candidates"))
+    order = rng.permutation(len(classes))
+    wanted = round((1 - holdout) * (dataset.size - 2 * size))
+    strangers = 1 + int(np.argmin(np.abs(np.cumsum(counts[order]) - wanted)))
+    strange = np.isin(dataset.y, classes[order[:strangers]])
+    known = len(classes) - strangers
+    left = int((~strange).sum()) - 2 * size
+    if known < 2 or left < known:
+        raise DataError(
+            f"{dataset.source or 'the data set'}: population.by class takes whole classes for the attacker "
+            f"({strangers} of {len(classes)} here), and of at least two others candidates and a record each for the "
+            f"defender; size {size} leaves {known} classes, and {max(left, 0)} records for the defender. Write a "
+            "smaller size, or by: record."
+        )
+    rows = rng.permutation(np.flatnonzero(~strange))
+    place = np.empty(len(rows))  # of each record in its class, as a share of it: a prefix takes as much of each class
+    for label in classes[order[strangers:]]:
+        here = np.flatnonzero(dataset.y[rows] == label)
+        place[here] = (np.arange(len(here)) + rng.random()) / len(here)
+    rows = rows[np.argsort(place, kind="stable")]
+    return np.sort(rows[: 2 * size]), np.flatnonzero(strange), rows[2 * size :], dataset.y
 
 
 def _drawn(track: np.ndarray, key: jax.Array) -> np.ndarray:

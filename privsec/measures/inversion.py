@@ -126,34 +126,34 @@ def measure(evidence: Reconstructions, truth: InversionTruth) -> dict[str, Float
     Raises:
         NotApplicable: the targets are not complementary pairs, or there are fewer than two evaluators.
     """
-    _check(evidence, truth)
+    check_pairs(evidence, truth)
     x, y = np.asarray(evidence.x, np.float64), np.asarray(evidence.y)
     twin = np.arange(len(x)) ^ 1
-    accepted = _accepted(truth.labels, y)
+    accepted = accepted_by_all(truth.labels, y)
     means = np.broadcast_to(truth.class_means, x.shape)
     own, other, mean = (_neighbors(images, y, truth) for images in (x, x[twin], means))
 
-    success = _success(accepted, own.gap)
-    null = _success(accepted[twin], other.gap)
+    success = successes(accepted, own.gap)
+    null = successes(accepted[twin], other.gap)
     chance = (success + null) / 2
-    image = np.broadcast_to(_accepted(truth.class_mean_labels, y), accepted.shape)
+    image = np.broadcast_to(accepted_by_all(truth.class_mean_labels, y), accepted.shape)
     judged = np.isfinite(own.gap)
     per_target = {
-        "advantage": _mean(success - chance) / (1 - np.nanmean(chance) if judged.any() else 1),
-        "success": _mean(success),
-        "accepted": _mean(accepted),
-        "nearer_to_members": _mean(_success(np.ones_like(accepted), own.gap)),
-        "null_success": _mean(null),
-        "null_class_mean": _mean(_success(image, mean.gap)),
-        "target_confidence": _mean(np.asarray(evidence.confidence, np.float64)),
-        "nn_gap": _mean(own.gap),
-        "nn_gap_spread": np.sqrt(_mean((own.gap - _mean(own.gap)[:, None]) ** 2)),
+        "advantage": over_classes(success - chance) / (1 - np.nanmean(chance) if judged.any() else 1),
+        "success": over_classes(success),
+        "accepted": over_classes(accepted),
+        "nearer_to_members": over_classes(successes(np.ones_like(accepted), own.gap)),
+        "null_success": over_classes(null),
+        "null_class_mean": over_classes(successes(image, mean.gap)),
+        "target_confidence": over_classes(np.asarray(evidence.confidence, np.float64)),
+        "nn_gap": over_classes(own.gap),
+        "nn_gap_spread": np.sqrt(over_classes((own.gap - over_classes(own.gap)[:, None]) ** 2)),
         "classes": judged.sum(axis=1).astype(np.float64),
     }
     if x.ndim == 5:
         nearest = np.asarray(truth.x, np.float64)[own.member]
-        per_target["psnr"] = _mean(np.where(judged, psnr(x, nearest, truth.data_range), np.nan))
-        per_target["ssim"] = _mean(np.where(judged, ssim(x, nearest, truth.data_range), np.nan))
+        per_target["psnr"] = over_classes(np.where(judged, psnr(x, nearest, truth.data_range), np.nan))
+        per_target["ssim"] = over_classes(np.where(judged, ssim(x, nearest, truth.data_range), np.nan))
     return per_target
 
 
@@ -164,7 +164,7 @@ def exhibits(evidence: Reconstructions, truth: InversionTruth) -> dict[str, np.n
         `x`, `nearest_member`, `nearest_held_out` float32 [T, K, ...features] (NaN where there is no such record), `y`
         int [K], `accepted` bool [T, K], `gap` float64 [T, K] (NaN where a class cannot be judged).
     """
-    _check(evidence, truth)
+    check_pairs(evidence, truth)
     y = np.asarray(evidence.y)
     near = _neighbors(np.asarray(evidence.x, np.float64), y, truth)
 
@@ -178,23 +178,28 @@ def exhibits(evidence: Reconstructions, truth: InversionTruth) -> dict[str, np.n
         "nearest_member": pick(near.member),
         "nearest_held_out": pick(near.held_out),
         "y": y,
-        "accepted": _accepted(truth.labels, y),
+        "accepted": accepted_by_all(truth.labels, y),
         "gap": near.gap,
     }
 
 
-def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | None = None) -> dict[str, Estimate]:
+def estimates(
+    per_target: Mapping[str, Real[np.ndarray, " T"]],
+    seeds: Ids | None = None,
+    measures: Mapping[str, Measure] = MEASURES,
+) -> dict[str, Estimate]:
     """One Estimate a measure, over pairs of targets.
 
     Args:
         per_target: what `measure` returned, several seeds one after the other.
         seeds: which seed a target belongs to; None for one seed.
+        measures: what they are.
     """
     # Where all targets agree, every class of every pair counts as one comparison of two random halves.
     trials = int(np.sum(per_target["classes"])) // 2 or None
 
     def estimate(name: str, values: Real[np.ndarray, " T"]) -> Estimate:
-        unit, direction, bounds, _ = MEASURES[name]
+        unit, direction, bounds, _ = measures[name]
         counted = trials if unit in ("share", "advantage") else None
         pairs = np.arange(len(values)) // 2
         return clustered(values, pairs, seeds, unit=unit, direction=direction, bounds=bounds, trials=counted)
@@ -248,23 +253,27 @@ def _neighbors(
     return Neighbors(gap, *nearest)
 
 
-def _success(accepted: Bool[np.ndarray, "T K"], gap: Float64[np.ndarray, "T K"]) -> Float64[np.ndarray, "T K"]:
-    """Each in {0, 1/2, 1}; a tie is half a success, so that the two halves of a pair always share one."""
+def successes(accepted: Bool[np.ndarray, "T K"], gap: Float64[np.ndarray, "T K"]) -> Float64[np.ndarray, "T K"]:
+    """Each in {0, 1/2, 1}; a tie is half a success, so that the two halves of a pair always share one. NaN stays."""
     return np.where(np.isfinite(gap), accepted * (np.sign(gap) + 1) / 2, np.nan)
 
 
-def _accepted(labels: Int[np.ndarray, " E *targets K"], y: Int[np.ndarray, " K"]) -> Bool[np.ndarray, " *targets K"]:
+def accepted_by_all(
+    labels: Int[np.ndarray, " E *targets K"], y: Int[np.ndarray, " K"]
+) -> Bool[np.ndarray, " *targets K"]:
+    """Which reconstructions every evaluator calls by their class."""
     return np.all(np.asarray(labels) == y, axis=0)
 
 
-def _mean(values: Shaped[np.ndarray, "T K"]) -> Float64[np.ndarray, " T"]:
+def over_classes(values: Shaped[np.ndarray, "T K"]) -> Float64[np.ndarray, " T"]:
     """Mean over classes without the NaN; NaN where nothing is left."""
     known = np.isfinite(values)
     count = known.sum(axis=1)
     return np.where(count, np.where(known, values, 0).sum(axis=1) / np.maximum(count, 1), np.nan)
 
 
-def _check(evidence: Reconstructions, truth: InversionTruth) -> None:
+def check_pairs(evidence: Reconstructions, truth: InversionTruth) -> None:
+    """Raises NotApplicable where targets are not complementary pairs, or fewer than two evaluators were asked."""
     targets = len(evidence.x)
     member = truth.member
     if targets % 2 or len(member) != targets or np.any(member[::2] == member[1::2]):

@@ -42,14 +42,16 @@ def measure(
     correct: Real[np.ndarray, "T N"],
     member: Bool[np.ndarray, "_T _N"],
     log_top: Real[np.ndarray, "_T _N"] | None = None,
+    outside: Bool[np.ndarray, "_T _N"] | None = None,
 ) -> dict[str, Float64[np.ndarray, " T"]]:
-    """Accuracy and calibration of every target on the candidates, among which are its training records.
+    """Accuracy and calibration of every target on records among which are those that it was trained on.
 
     Args:
         correct: 1 where the target labels the record right (the signal `correct`).
         member: who was in target t's training set.
         log_top: log of the largest score (the first of the signal `top_scores`); None behind an endpoint
             without scores, which leaves the calibration error NaN.
+        outside: on which records target t is tested; on all but its members where None.
 
     Returns:
         measure -> a value for each target.
@@ -67,15 +69,15 @@ def measure(
             f"answers and membership must all be [targets, records]: got {correct.shape}, {member.shape}"
             + (f" and {np.shape(log_top)}" if log_top is not None else "")
         )
-    inside, outside = member.sum(axis=1), (~member).sum(axis=1)
-    if not inside.all() or not outside.all():
+    tested = ~member if outside is None else np.asarray(outside, bool)
+    if not member.any(axis=1).all() or not tested.any(axis=1).all():
         raise DataError("train and test accuracy need, for each target, records it was trained on and others")
-    train = (correct * member).sum(axis=1) / inside
-    test = (correct * ~member).sum(axis=1) / outside
+    train = (correct * member).sum(axis=1) / member.sum(axis=1)
+    test = (correct * tested).sum(axis=1) / tested.sum(axis=1)
     error = np.full(len(test), math.nan)
     if log_top is not None:
         top = np.exp(np.asarray(log_top, np.float64))
-        error = np.array([calibration_error(t[~m], c[~m]) for t, c, m in zip(top, correct, member, strict=True)])
+        error = np.array([calibration_error(t[o], c[o]) for t, c, o in zip(top, correct, tested, strict=True)])
     return {"test_accuracy": test, "train_accuracy": train, "gap": train - test, "calibration_error": error}
 
 

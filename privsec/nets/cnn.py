@@ -48,12 +48,12 @@ class _CNN(nnx.Module):
     def __call__(self, x: jax.Array, tap: Taps) -> jax.Array:
         activation = ACTIVATIONS[self.activation]
         for layer in self.conv:
-            x = layer(x, tap)
             pools = _pooled(*x.shape[1:3]) != x.shape[1:3]
             if pools and self.activation in RISING:
-                x = activation(max_pool(x))
+                x = activation(layer.pooled(x, tap))
             else:
-                x = max_pool(activation(x)) if pools else activation(x)
+                x = activation(layer(x, tap))
+                x = max_pool(x) if pools else x
         x = x.reshape(x.shape[0], -1)
         *hidden, last = self.dense
         for layer in hidden:

@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-LARGEST = 40
+LARGEST = 60
 """Pixels along an image's longer side; larger ones are averaged down, since a page holds many."""
 WIDEST = 480
 """Most features that a table row shows in its strip."""
@@ -30,8 +30,24 @@ def data_uri(record: np.ndarray, low: float, high: float) -> str:
     return "data:image/png;base64," + base64.b64encode(png(_shrunk(values))).decode()
 
 
+def pixels(shape: tuple[int, ...]) -> int:
+    """How many values are shown of a record of this shape, at most.
+
+    >>> pixels((56, 46, 1)), pixels((112, 92, 1)), pixels((8,))
+    (2576, 2576, 8)
+    """
+    if len(shape) != 3:
+        return min(shape[0], WIDEST)
+    step = _step(shape)
+    return (shape[0] // step) * (shape[1] // step) * shape[2]
+
+
+def _step(shape: tuple[int, ...]) -> int:
+    return -(-max(shape[:2]) // LARGEST)
+
+
 def _shrunk(image: np.ndarray) -> np.ndarray:
-    step = -(-max(image.shape[:2]) // LARGEST)
+    step = _step(image.shape)
     height, width = (size // step * step for size in image.shape[:2])
     blocks = image[:height, :width].reshape(height // step, step, width // step, step, image.shape[2])
     return blocks.mean(axis=(1, 3))

@@ -74,6 +74,7 @@ def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) 
         "legend": legend,
         "panels": curves,
         "sheets": panels.reconstructions(reading),
+        "by_class": (reading.config.get("population") or {}).get("by") == "class",
         "membership": "membership" in reading.tested,
         "pictured": pictured(reading),
         "records": panels.records(reading),

@@ -21,6 +21,10 @@ AT_RISK = 10
 """How many records the table of records at risk names."""
 PICTURE_BYTES = 220_000
 """About how much of the page reconstructions may take."""
+FEWEST = 4
+"""Classes on a sheet, at least, however large their pictures."""
+LARGE = 40
+"""Images with more pixels along a side are shown larger."""
 
 
 def plane(reading: Reading, family: str | None = None) -> str | None:
@@ -123,15 +127,17 @@ def reconstructions(reading: Reading) -> list[Sheet]:
     found = distinct(each(reading, inversions, "nearest_member"), "x")
     if not found:
         return []
-    pixels = min(max(cell.arrays["x"][0, 0].size for cell, _ in found), 3 * images.LARGEST**2)
-    several = int(np.clip(PICTURE_BYTES / (len(found) * 3 * (1.4 * pixels + 150)), 3, 8))
+    pixels = max(images.pixels(cell.arrays["x"].shape[2:]) for cell, _ in found)
+    rows = max(sum(key in cell.arrays for key in _ROWS.values()) for cell, _ in found)
+    several = int(np.clip(PICTURE_BYTES / (len(found) * rows * (1.4 * pixels + 150)), FEWEST, 8))
     return [_sheet(reading, cell, named, several) for cell, named in found]
 
 
-_BESIDE = ("advantage", "accepted", "nearer_to_members", "null_success", "ssim")
+_BESIDE = ("advantage", "success", "accepted", "nearer_to_members", "null_success", "ssim", "null_ssim")
 """The figures that stand below a sheet; all of them are among the numbers."""
 _ROWS = {
     "reconstruction": "x",
+    "from a model without the class": "twin",
     "nearest training record": "nearest_member",
     "nearest held-out record": "nearest_held_out",
 }
@@ -140,8 +146,11 @@ _ROWS = {
 def _sheet(reading: Reading, cell: CellResult, defenses: str, several: int) -> Sheet:
     arrays = cell.arrays
     y = arrays["y"]
-    wanted = np.linspace(0, len(y) - 1, min(several, len(y))).round().astype(int)
+    known = np.flatnonzero(arrays["judged"][0]) if "judged" in arrays else np.arange(len(y))
+    wanted = known[np.linspace(0, len(known) - 1, min(several, len(known))).round().astype(int)]
     rows = {title: arrays[key][0] for title, key in _ROWS.items() if key in arrays}
+    if "twin" in arrays:
+        del rows["nearest held-out record"]  # another picture of a class that the model knows
     low, high = span(*rows.values())
     accepted = arrays.get("accepted")
     return Sheet(
@@ -149,11 +158,12 @@ def _sheet(reading: Reading, cell: CellResult, defenses: str, several: int) -> S
         cell.seed,
         defenses,
         len(wanted),
-        arrays["x"].shape[0] * len(y),
+        int(arrays["judged"].sum()) if "judged" in arrays else arrays["x"].shape[0] * len(y),
         "reconstructions",
         arrays["x"].ndim == 5,
         [class_name(reading.class_names, int(y[k])) for k in wanted],
         [(title, pictures(values[wanted], low, high)) for title, values in rows.items()],
         [] if accepted is None else [("accepted", ["✓ yes" if yes else "no" for yes in accepted[0, wanted]])],
         figures_of(reading, cell, _BESIDE),
+        arrays["x"].ndim == 5 and max(arrays["x"].shape[2:4]) > LARGE,
     )

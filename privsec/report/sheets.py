@@ -26,6 +26,7 @@ class Sheet(NamedTuple):
         rows: (what it is, data URIs; "" for none).
         words: (what it is, texts), below the pictures.
         figures: the cell's measures that stand below.
+        large: whether the pictures are shown larger.
     """
 
     attack: str
@@ -39,6 +40,7 @@ class Sheet(NamedTuple):
     rows: Sequence[tuple[str, Sequence[str]]]
     words: Sequence[tuple[str, Sequence[str]]]
     figures: Sequence[tuple[str, Shown]]
+    large: bool = False
 
 
 class Table(NamedTuple):
@@ -90,7 +92,7 @@ def pictures(records: Iterable[np.ndarray], low: float, high: float) -> list[str
 
 def span(*records: np.ndarray) -> tuple[float, float]:
     """What is black and what is white in records shown together: 0 and 1 for images, else nearly their extremes."""
-    every = np.concatenate([part.reshape(-1) for part in records])
+    every = np.concatenate([part[np.isfinite(part)] for part in records])
     if every.min() >= 0 and every.max() <= 1:
         return 0.0, 1.0
     low, high = np.quantile(every, [0.01, 0.99])

@@ -134,11 +134,12 @@ _DOES = {
     "extraction": "copies it",
 }
 _SHOWS = {
+    "nearer_to_class": "rebuilds what classes look like of which the attacker has no record,",
     "ppv": "guesses an attribute of a record that the attacker was not told",
     "labels_right": "rebuilds training records from the gradients of their batches",
     "success_bound": "picks out a training record by watching the training",
 }
-"""Inversions that are not of classes, by a measure of theirs."""
+"""Inversions of other things than classes that everybody has records of, by a measure of theirs."""
 
 
 def _defended(reading: Reading, protected: list[str], helpful: list[str]) -> list[str]:

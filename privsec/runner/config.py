@@ -18,6 +18,7 @@ from privsec.core.access import Access
 from privsec.core.errors import ConfigError
 from privsec.core.spec import Spec, SpecError, explain
 from privsec.data import DATASETS
+from privsec.data.splits import By
 from privsec.defenses import DEFENSES
 from privsec.nets import NETS
 from privsec.training.standard import Training
@@ -41,6 +42,14 @@ class Population(Spec):
     points: int = Field(default=1000, ge=1)
     """How many of the attacker's records, at most, are changed by attacks on single records (evasion), and on how
     many a stolen model is compared with its victim (extraction)."""
+    by: By = "record"
+    """What the twin of a model was not trained on: the same records (`record`), or anything of the same classes
+    (`class`): class inversion then shows whom a model knows, as the attacker has records of other classes only."""
+
+    @property
+    def unhashed(self) -> frozenset[str]:  # type: ignore[override]
+        """Runs of single records keep the name that they had before there was a choice."""
+        return frozenset({"by"}) if self.by == "record" else frozenset()
 
     @field_validator("models")
     @classmethod

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from privsec import __version__
+from privsec.attacks.inversion.class_inversion import ClassInversion
 from privsec.core.access import Access
 from privsec.core.attack import Attack
 from privsec.core.defense import DataDefense, ModelDefense, OutputDefense, TrainingDefense, granted_behind
@@ -42,7 +43,8 @@ class Bank:
         """Sixteen hex digits."""
         e = self.experiment
         specs = (e.data, e.net, e.training, *self.defenses, *self.curation, *filter(None, [self.attack]))
-        return _digest(__version__, self.fingerprint, self.seed, e.population.size, *(spec.digest for spec in specs))
+        drawn = [e.population.size] if e.population.by == "record" else [e.population.size, e.population.by]
+        return _digest(__version__, self.fingerprint, self.seed, *drawn, *(spec.digest for spec in specs))
 
     @property
     def title(self) -> str:
@@ -191,6 +193,8 @@ def holds_model(attack: Attack) -> bool:
 
 def _obstacle(experiment: Experiment, outputs: tuple[OutputDefense, ...], attack: Attack) -> str:
     """Why this attack cannot meet these output defenses in this threat model; empty when it can."""
+    if experiment.population.by == "class" and not isinstance(attack, ClassInversion):
+        return "population.by is class, and only class inversion asks about whole classes: write by: record"
     watched = experiment.training.checkpoints or "updates" in attack.requires
     granted = experiment.granted | (Access.UPDATES if watched else Access.NONE)
     if Access.UPDATES in attack.needs and Access.UPDATES not in granted:

@@ -41,7 +41,8 @@ class World:
             DataError: there are too few records for the population asked for.
         """
         population = experiment.population
-        splits = split(dataset, population.size, population.models, keys.derive(keys.root(seed), "splits"))
+        key = keys.derive(keys.root(seed), "splits")
+        splits = split(dataset, population.size, population.models, key, by=population.by)
         public = np.concatenate([splits.population, splits.holdout])
         return cls(experiment, seed, standardized(dataset, public), splits)
 

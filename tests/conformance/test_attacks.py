@@ -22,6 +22,7 @@ QUICK = {
     "genetic_inversion": {"prior": 5.0},
     "gradient_inversion": {"steps": 300},
     "hop_skip_jump": {"queries": 100, "directions": 10},
+    "kkt_reconstruction": {"per_class": 10, "steps": 200, "learning_rate": 0.03},
     "knockoff": {"budgets": [200], "training": {"epochs": 20}},
     "label_knockoff": {"budgets": [200], "training": {"epochs": 20}},
     "label_bar": {"epochs": 15},

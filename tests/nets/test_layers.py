@@ -38,6 +38,26 @@ def test_an_accelerators_convolution_is_that_over_patches(width, stride, monkeyp
     assert not unwatched.seen
 
 
+@pytest.mark.parametrize(("width", "stride"), [(1, 2), (3, 1), (4, 2)])
+@pytest.mark.parametrize("channels", [1, 6])
+@pytest.mark.parametrize("size", SIZES[1:3])
+def test_where_nobody_looks_it_is_the_same_with_the_gradients_of_patches(size, channels, width, stride):
+    layer = Conv(channels, 4, width=width, stride=stride, rngs=nnx.Rngs(0))
+    rng = np.random.default_rng(0)
+    x, along = (jnp.asarray(rng.standard_normal((2, *size, channels)), jnp.float32) for _ in range(2))
+    for of in (Conv.__call__, Conv.pooled):
+        value, tangent = jax.jvp(lambda x, of=of: of(layer, x, Taps()), (x,), (along,))
+        found, forward = jax.jvp(lambda x, of=of: of(layer, x, Taps(watching=False)), (x,), (along,))
+        np.testing.assert_allclose(of(layer, x, Taps(watching=False)), value, atol=1e-5)
+        np.testing.assert_allclose(found, value, atol=1e-5)
+        np.testing.assert_allclose(forward, tangent, atol=1e-5)
+        seen, unseen = (
+            jax.grad(lambda x, of=of, watching=watching: jnp.sum(of(layer, x, Taps(watching=watching)) ** 2))(x)
+            for watching in (True, False)
+        )
+        np.testing.assert_allclose(unseen, seen, atol=1e-4)
+
+
 @pytest.mark.parametrize("size", SIZES[:2])
 def test_max_pool(size):
     x = jnp.asarray(np.random.default_rng(0).standard_normal((2, *size, 3)), jnp.float32)

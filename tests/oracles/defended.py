@@ -46,3 +46,22 @@ def pruned(weights, share):
         left = [i for i in np.ndindex(weights.shape) if weights[i] != 0]
         weights[min(left, key=lambda i: abs(weights[i]))] = 0
     return weights
+
+
+def explained(x, kernel, called, baseline):
+    """The attribution of a linear model's logit, at length one, and its length; the sum over channels of an image."""
+    ways = (x - baseline) * kernel[:, called].T.reshape(len(x), *x.shape[1:])
+    ways = ways.sum(axis=-1) if ways.ndim == 4 else ways
+    flat = ways.reshape(len(x), -1).astype(np.float64)
+    length = np.linalg.norm(flat, axis=1, keepdims=True)
+    return np.concatenate([flat / length, np.log(length)], axis=1)
+
+
+def own_mahalanobis(evidence, labels, queries, called, shrinkage):
+    """Each query's squared distance to the mean of the class it is called, by the covariance of all classes."""
+    means = {label: evidence[labels == label].mean(axis=0) for label in set(labels.tolist())}
+    away = np.stack([row - means[label] for row, label in zip(evidence, labels.tolist(), strict=True)])
+    covariance = away.T @ away / len(away)
+    shrunk = (1 - shrinkage) * covariance + shrinkage * np.eye(len(covariance)) * np.trace(covariance) / len(covariance)
+    apart = np.stack([row - means[label] for row, label in zip(queries, called.tolist(), strict=True)])
+    return np.einsum("bi,ij,bj->b", apart, np.linalg.inv(shrunk), apart)

@@ -52,7 +52,7 @@ class BoundaryAttack(decisions.DecisionAttack):
     """First length of a step towards the clean record, as a share of the distance."""
 
     def perturb(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
-        ask, x = decisions.asking(target, points, space), points.x
+        ask, x = decisions.Ask(target, points, space), points.x
         starting, walking = decisions.streams(points.keys)
         begun = decisions.start(ask, points, space, starting, *given)
         at = decisions.to_boundary(ask, x, begun.x, "l2", HALVINGS, begun.walks)

@@ -27,8 +27,8 @@ NOISES, RECORDS = 10, 10
 STOCK = 1000
 """How many of the attacker's own records are considered at all."""
 
-Ask = Callable[[jax.Array, jax.Array], jax.Array]
-"""(candidates [B, Q, ...], asked bool [B, Q]) -> bool [B, Q]: which of those asked about succeed."""
+SLICE = 32
+"""Records of one forward pass on a CPU: few enough for a core's cache, enough to be rounded as in any larger batch."""
 
 
 class DecisionAttack(Evasion):
@@ -98,27 +98,56 @@ def each(values: jax.Array, like: jax.Array) -> jax.Array:
     return values.reshape(*values.shape, *[1] * (like.ndim - values.ndim))
 
 
-def asking(target: Target, points: Points, space: Space) -> Ask:
-    """How candidates are asked about: as the valid records nearest to them.
+class Ask(NamedTuple):
+    """How candidates for `points` are asked about: as the valid records nearest to them.
 
     Outside of JAX, where a query costs, no more is asked than what is `asked`; in JAX a mask is cheaper.
     """
-    aims = points._replace(y=points.y[:, None], goal=points.goal[:, None])
 
-    def ask(candidates: jax.Array, asked: jax.Array) -> jax.Array:
+    target: Target
+    points: Points
+    space: Space
+
+    def __call__(self, candidates: jax.Array, asked: jax.Array) -> jax.Array:
+        """Which of the candidates [B, Q, ...] that are `asked` about, bool [B, Q], succeed: bool [B, Q]."""
         count, many = asked.shape
         records = candidates.reshape(count * many, *candidates.shape[2:])
-        if space.constraints is not None:
-            records = space.valid(records, jnp.repeat(points.x, many, axis=0))
-        if target.traceable:
-            labels = target.labels(records)
+        if self.space.constraints is not None:
+            records = self.space.valid(records, jnp.repeat(self.points.x, many, axis=0))
+        if self.target.traceable:
+            labels = self._labels(records)
         else:
             rows = np.flatnonzero(np.asarray(asked))
             labels = np.zeros(count * many, np.int32)
-            labels[rows] = target.labels(np.asarray(records)[rows]) if len(rows) else 0
-        return wins(jnp.asarray(labels).reshape(count, many), aims, target) & asked
+            labels[rows] = self.target.labels(np.asarray(records)[rows]) if len(rows) else 0
+        aims = self.points._replace(y=self.points.y[:, None], goal=self.points.goal[:, None])
+        return wins(jnp.asarray(labels).reshape(count, many), aims, self.target) & asked
 
-    return ask
+    @property
+    def in_slices(self) -> bool:
+        """Whether a few records at a time are answered fastest: compiled for a CPU."""
+        return self.target.traceable and jax.default_backend() == "cpu"
+
+    def for_points(self, function: Callable[..., Any], *arrays: jax.Array) -> Any:
+        """`function(ask, *arrays)`, with arrays [B, ...], for all points at once, or each alone where that is faster.
+
+        What it returns has a leading [B], too.
+        """
+        if not self.in_slices:
+            return function(self, *arrays)
+
+        def alone(one: tuple[Points, tuple[jax.Array, ...]]) -> Any:
+            points, parts = jax.tree.map(lambda leaf: leaf[None], one)
+            return jax.tree.map(lambda leaf: leaf[0], function(self._replace(points=points), *parts))
+
+        return jax.lax.map(alone, (self.points, arrays))
+
+    def _labels(self, records: jax.Array) -> jax.Array:
+        count = len(records)
+        if not self.in_slices or count <= SLICE:
+            return self.target.labels(records)
+        rows = jnp.minimum(jnp.arange(-(-count // SLICE) * SLICE), count - 1).reshape(-1, SLICE)
+        return jax.lax.map(lambda some: self.target.labels(records[some]), rows).reshape(-1)[:count]
 
 
 @modelless
@@ -137,14 +166,18 @@ def start(ask: Ask, points: Points, space: Space, keys: Key[jax.Array, " B"], *g
     def attempts(
         count: int, candidate: Callable[[jax.Array | int], tuple[jax.Array, jax.Array]], state: tuple
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        def attempt(k: jax.Array | int, state: tuple) -> tuple:
-            at, found, spent = state
+        def attempt(state: tuple) -> tuple:
+            k, (at, found, spent) = state
             trial, worth = candidate(k)
             asked = worth & ~found
             won = ask(trial[:, None], asked[:, None])[:, 0]
-            return jnp.where(each(won, at), trial, at), found | won, spent + asked
+            return k + 1, (jnp.where(each(won, at), trial, at), found | won, spent + asked)
 
-        return jax.lax.fori_loop(0, count, attempt, state)
+        def searching(state: tuple) -> jax.Array:
+            k, (_, found, _) = state
+            return (k < count) & ~jnp.all(found)
+
+        return jax.lax.while_loop(searching, attempt, (jnp.int32(0), state))[1]
 
     count = len(points.y)
     fooled = ask(points.x[:, None], jnp.ones((count, 1), bool))[:, 0]

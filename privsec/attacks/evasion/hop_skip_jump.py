@@ -18,12 +18,16 @@ from pydantic import Field
 from privsec.attacks.evasion import decisions
 from privsec.attacks.evasion.base import Found, Points
 from privsec.attacks.evasion.decisions import Ask, each, nearer
+from privsec.core.attack import Knowledge
+from privsec.core.keys import derive
 from privsec.core.target import Target
 from privsec.ops.ascend import Norm, steepest
 from privsec.ops.space import Space, distance
 
 ASKED = 1024
-"""Candidates of one forward pass; bounds the memory."""
+"""Candidates of one forward pass where they are not asked about in slices; bounds the memory."""
+BLOCK = 16
+"""Candidates of one forward pass where slices are fastest: so few waste little, as their number is rounded up."""
 HALVINGS = 10
 """How often a jump is halved in search of a success before it is given up."""
 
@@ -36,6 +40,10 @@ class HopSkipJump(decisions.DecisionAttack):
     jump along it has length `||x_t - x|| / sqrt(t)`, halved until it succeeds; a line search leads back to the
     boundary.
 
+    Beside the paper: the directions of an iteration are drawn once for all points, and each point turns them by signs
+    of its own, one a feature, redrawn in every iteration. To each point they are then what the paper draws, independent
+    and uniform, whichever other points there are; and what errs in two points' estimates is uncorrelated.
+
     References: Chen et al. 2020, arXiv 1904.02144, algorithms 1 and 2.
     """
 
@@ -45,11 +53,19 @@ class HopSkipJump(decisions.DecisionAttack):
     directions: int = Field(default=100, ge=1)
     """Random directions of the first estimate; the t-th takes sqrt(t) times as many."""
 
+    def prepared(
+        self, target: Target, knowledge: Knowledge, points: Points, space: Space, key: jax.Array
+    ) -> tuple[jax.Array, ...]:
+        """Records to start from, and the key of the directions that all points share, [N] times the same."""
+        shared = jnp.broadcast_to(derive(key, "directions"), (len(points.y),))
+        return *super().prepared(target, knowledge, points, space, key), shared
+
     def perturb(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
-        ask, x = decisions.asking(target, points, space), points.x
+        *starts, shared = given
+        ask, x = decisions.Ask(target, points, space), points.x
         halvings = halvings_of(math.prod(x.shape[1:]), self.norm)
         starting, walking = decisions.streams(points.keys)
-        begun = decisions.start(ask, points, space, starting, *given)
+        begun = decisions.start(ask, points, space, starting, *starts)
         at = decisions.to_boundary(ask, x, begun.x, self.norm, halvings, begun.walks)
         spent = begun.queries + halvings * begun.walks
 
@@ -65,7 +81,8 @@ class HopSkipJump(decisions.DecisionAttack):
             active, left = affords(t, spent), distance(at, x, self.norm)
             width = jnp.where(t == 1, 0.1 * jnp.max(space.high - space.low), left / math.prod(x.shape[1:]))
             count = self._count(t)
-            toward = normal(ask, at, width, count, walking, t, space, self.norm, active)
+            offset = each(width, x) * turned(walking, t, x)
+            toward = normal(ask, at, offset, count, jax.random.fold_in(shared[0], t), self.norm, active)
             landed, tried = jump(ask, at, toward, left / jnp.sqrt(t), space, active)
             at = decisions.to_boundary(ask, x, landed, self.norm, halvings, active)
             best = nearer(at, best, x, space, self.norm)
@@ -92,55 +109,79 @@ def halvings_of(features: int, norm: Norm) -> int:
 def normal(
     ask: Ask,
     at: Float[jax.Array, " B *features"],
-    width: Float[jax.Array, " B"],
+    offset: Float[jax.Array, " B *features"],
     count: Int[jax.Array, ""],
-    keys: Key[jax.Array, " B"],
-    t: Int[jax.Array, ""],
-    space: Space,
+    key: Key[jax.Array, ""],
     norm: Norm,
     active: Bool[jax.Array, " B"],
 ) -> Float[jax.Array, " B *features"]:
     """The step of unit `norm` from `at` towards success, from `count` queries for each active point.
 
-    The mean of (phi - mean phi) u over directions u: normal ones for L2 and uniform ones for linf, of unit length, cut
-    off at the box.
+    The mean of (phi - mean phi) u over `directions` u of unit length, times the sizes and signs of `offset`, as they
+    are after the cut at the box.
     """
-    block = max(1, ASKED // len(at))
+    block = BLOCK if ask.in_slices else max(1, ASKED // len(at))
 
     def ask_block(b: jax.Array | int, sums: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-        candidates, u = around(at, width, space, keys, (t, b), block, norm)
-        live = active[:, None] & (b * block + jnp.arange(block) < count)
-        phi = jnp.where(ask(candidates, live), 1.0, -1.0) * live
-        signed, plain = (jnp.einsum("bq,bq...->b...", weight, u) for weight in (phi, live.astype(u.dtype)))
-        return sums[0] + signed, sums[1] + plain, sums[2] + phi.sum(axis=1)
+        u = directions(key, b * block, block, at.shape[1:], norm)
 
-    zeros = jnp.zeros_like(at)
-    signed, plain, phi = jax.lax.fori_loop(0, -(-count // block), ask_block, (zeros, zeros, jnp.zeros(len(at))))
+        def of_points(ask: Ask, at: jax.Array, offset: jax.Array, active: jax.Array) -> tuple[jax.Array, ...]:
+            candidates = around(at, offset, u, ask.space)
+            live = active[:, None] & (b * block + jnp.arange(block) < count)
+            phi = jnp.where(ask(candidates, live), 1.0, -1.0) * live
+            return *summed(candidates, at, phi, live), phi.sum(axis=1)
+
+        return jax.tree.map(jnp.add, sums, ask.for_points(of_points, at, offset, active))
+
+    sums = (jnp.zeros_like(at), jnp.zeros_like(at), jnp.zeros(len(at)))
+    signed, plain, phi = jax.lax.fori_loop(0, -(-count // block), ask_block, sums)
     mean = each(phi / count, at)
     return steepest(jnp.where(jnp.abs(mean) == 1.0, signed, signed - mean * plain), norm)  # one-sided: the sum tells
 
 
-@functools.partial(decisions.modelless, static=("block", "norm"))
+@functools.partial(decisions.modelless, static=("block", "shape", "norm"))
+def directions(
+    key: Key[jax.Array, ""], first: jax.Array | int, block: int, shape: tuple[int, ...], norm: Norm
+) -> Float[jax.Array, " Q *features"]:
+    """A `block` of directions of unit length from the `first` on: normal ones for L2, uniform ones for linf."""
+
+    def draw(number: jax.Array) -> jax.Array:
+        own = jax.random.fold_in(key, number)  # whatever the block, the same direction
+        return jax.random.normal(own, shape) if norm == "l2" else jax.random.uniform(own, shape, minval=-1)
+
+    return steepest(jax.vmap(draw)(first + jnp.arange(block)), "l2")
+
+
+@decisions.modelless
+def turned(
+    keys: Key[jax.Array, " B"], t: Int[jax.Array, ""], like: Float[jax.Array, " B *features"]
+) -> Float[jax.Array, " B *features"]:
+    """The signs, 1 or -1, by which each point turns the directions of iteration t."""
+    return jax.vmap(lambda key: jax.random.rademacher(jax.random.fold_in(key, t), like.shape[1:], like.dtype))(keys)
+
+
+@decisions.modelless
 def around(
     at: Float[jax.Array, " B *features"],
-    width: Float[jax.Array, " B"],
+    offset: Float[jax.Array, " B *features"],
+    u: Float[jax.Array, " Q *features"],
     space: Space,
-    keys: Key[jax.Array, " B"],
-    which: tuple[jax.Array, jax.Array | int],
-    block: int,
-    norm: Norm,
-) -> tuple[Float[jax.Array, " B Q *features"], Float[jax.Array, " B Q *features"]]:
-    """A `block` of candidates round each point, the b-th of iteration t, and their offsets in units of `width`."""
-    t, b = which
+) -> Float[jax.Array, " B Q *features"]:
+    """Candidates round each point: in the directions u, each feature times that of `offset`, cut off at the box."""
+    return space.inside(at[:, None] + offset[:, None] * u)
 
-    def draw(key: jax.Array, number: jax.Array) -> jax.Array:
-        key = jax.random.fold_in(jax.random.fold_in(key, t), number)  # whatever the block, the same direction
-        return jax.random.normal(key, shape) if norm == "l2" else jax.random.uniform(key, shape, minval=-1)
 
-    shape, length = at.shape[1:], each(width, at)[:, None]
-    directions = jax.vmap(lambda key: steepest(jax.vmap(draw, (None, 0))(key, b * block + jnp.arange(block)), "l2"))
-    candidates = space.inside(at[:, None] + length * directions(keys))
-    return candidates, (candidates - at[:, None]) / jnp.maximum(length, 1e-12)
+@decisions.modelless
+def summed(
+    candidates: Float[jax.Array, " B Q *features"],
+    at: Float[jax.Array, " B *features"],
+    phi: Float[jax.Array, "B Q"],
+    live: Bool[jax.Array, "B Q"],
+) -> tuple[Float[jax.Array, " B *features"], Float[jax.Array, " B *features"]]:
+    """The offsets that were asked about, summed with `phi` as weights, and plainly."""
+    steps = (candidates - at[:, None]).reshape(*phi.shape, -1)
+    sums = jnp.stack([phi, live.astype(phi.dtype)], axis=1) @ steps
+    return sums[:, 0].reshape(at.shape), sums[:, 1].reshape(at.shape)
 
 
 def jump(

@@ -50,7 +50,8 @@ class DPSGD(TrainingDefense):
         if recipe.gradient is not mean_gradient:
             raise ConfigError(
                 "a defense before dp_sgd computes the gradient in its own way (adversarial_training, ensemble, "
-                "information_bottleneck, trades), which dp_sgd would replace: it clips plain per-record gradients. "
+                "gradient_pruning, information_bottleneck, trades), which dp_sgd would replace: it clips plain "
+                "per-record gradients. "
                 "Leave one of the two out."
             )
         if any(getattr(transform, "mixes_records", False) for transform in recipe.transforms):

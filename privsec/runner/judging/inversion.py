@@ -9,8 +9,11 @@ import numpy as np
 
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Reconstructions
-from privsec.measures import inversion
+from privsec.measures import held_back_classes, inversion
 from privsec.runner.case import Case, Judgement
+
+COMPETENT = 0.5
+"""An evaluator that is right less often is mentioned."""
 
 
 def judged(evidence: Reconstructions, case: Case) -> Judgement:
@@ -18,7 +21,8 @@ def judged(evidence: Reconstructions, case: Case) -> Judgement:
     world, evaluators = case.world, case.evaluators()
     evidence = Reconstructions(*(np.asarray(value) for value in evidence))
     count, prompts = evidence.x.shape[:2]
-    public = world.holdout, world.population
+    by = world.experiment.population.by
+    public = (world.holdout, world.population) if by == "record" else (world.population,)
     means = inversion.class_means(
         np.concatenate([part.x for part in public]), np.concatenate([part.y for part in public]), evidence.y
     ).astype(np.float32)
@@ -34,12 +38,21 @@ def judged(evidence: Reconstructions, case: Case) -> Judgement:
     )
     correct = evaluators.observe(world.candidates, "correct").mean(axis=1)
     facts = {"queries": float(evidence.queries), "evaluator_accuracy": [round(float(share), 4) for share in correct]}
-    return Judgement(inversion.measure(evidence, truth), facts, inversion.exhibits(evidence, truth))
+    if min(correct) < COMPETENT:
+        facts["warnings"] = [
+            f"an evaluator calls only {min(correct):.0%} of the candidates right: what it accepts and rejects says "
+            "little. A smaller population.size leaves more records to train it on; it learns as the models do, so more "
+            "epochs or another net may help."
+        ]
+    if by == "record":
+        return Judgement(inversion.measure(evidence, truth), facts, inversion.exhibits(evidence, truth))
+    found = held_back_classes.measure(evidence, truth, world.holdout)
+    return Judgement(found, {**facts, "by": by}, held_back_classes.exhibits(evidence, truth, world.holdout))
 
 
 def estimates(
     per_target: Mapping[str, np.ndarray], facts: Mapping[str, Any], seeds: np.ndarray | None
 ) -> dict[str, Estimate]:
     """The Estimates."""
-    del facts
-    return inversion.estimates(per_target, seeds)
+    measures = held_back_classes.MEASURES if facts.get("by") == "class" else inversion.MEASURES
+    return inversion.estimates(per_target, seeds, measures)

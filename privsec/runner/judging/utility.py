@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from privsec.core.access import Access
+from privsec.core.data import Examples
 from privsec.core.estimate import Estimate
 from privsec.core.target import Target
 from privsec.measures import utility
@@ -18,13 +19,32 @@ from privsec.runner.world import World
 
 def judged(target: Target, world: World, bank: Bank) -> Judgement:
     """The measures of utility, and what the training says of itself."""
-    correct = target.observe(world.candidates, "correct")
-    scores = target.observe(world.candidates, "top_scores")[..., 0] if Access.SCORES in target.grants else None
-    per_target = utility.measure(correct, world.member, scores)
-    facts: dict[str, Any] = {"kind": "utility", "records": bank.recipe.records}
+    records, member, outside = _asked(world)
+    correct = target.observe(records, "correct")
+    scores = target.observe(records, "top_scores")[..., 0] if Access.SCORES in target.grants else None
+    per_target = utility.measure(correct, member, scores, outside)
+    fewest = int(outside.sum(axis=1).min())
+    facts: dict[str, Any] = {"kind": "utility", "records": min(bank.recipe.records, fewest)}
     if bank.recipe.dp_event is not None and bank.claim is not None:
         facts |= {**bank.claim._asdict(), **bank.recipe.dp_event._asdict()}
     return Judgement(per_target, facts, {})
+
+
+def _asked(world: World) -> tuple[Examples, np.ndarray, np.ndarray]:
+    """Records, who is in whose training set [M, N], and on which records which model is tested [M, N].
+
+    The candidates that a model was not trained on are of classes that it never saw where halves are drawn by class: it
+    is tested on the defender's records of the others.
+    """
+    candidates, member = world.candidates, world.member
+    if world.experiment.population.by == "record":
+        return candidates, member, ~member
+    holdout, classes = world.holdout, np.arange(world.dataset.num_classes)
+    knows = np.stack([np.isin(classes, np.asarray(candidates.y)[row]) for row in member])
+    records = Examples(*(np.concatenate(parts) for parts in zip(candidates, holdout, strict=True)))
+    nobody = np.zeros((len(member), holdout.size), bool)
+    tested = np.concatenate([np.zeros_like(member), knows[:, np.asarray(holdout.y)]], axis=1)
+    return records, np.concatenate([member, nobody], axis=1), tested
 
 
 def estimates(

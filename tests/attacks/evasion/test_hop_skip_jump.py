@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from privsec.attacks.evasion.decisions import NOISES
-from privsec.attacks.evasion.hop_skip_jump import HALVINGS, HopSkipJump, around, halvings_of
+from privsec.attacks.evasion.decisions import NOISES, Ask
+from privsec.attacks.evasion.hop_skip_jump import HALVINGS, HopSkipJump, directions, halvings_of, turned
 from privsec.core.data import Constraints
 from privsec.core.errors import QueryBudgetExceeded
 from privsec.core.recipe import Model
@@ -86,10 +86,32 @@ def test_a_point_is_attacked_as_if_alone():
     whole = attack.assault(WALLS, points, space, *given)
     alone = attack.assault(WALLS, points.take(np.full(COUNT, 3)), space, *(part[np.full(COUNT, 3)] for part in given))
     np.testing.assert_allclose(alone.x, np.tile(whole.x[3], (COUNT, 1)), atol=1e-4)
-    drawn = [
-        around(points.x, jnp.ones(COUNT), space, points.keys, (2, b), block, "l2") for b, block in ((0, 8), (1, 4))
-    ]
-    np.testing.assert_array_equal(drawn[0][1][:, 4:], drawn[1][1])
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_directions_are_of_unit_length_and_the_same_whatever_the_block(norm):
+    drawn = [directions(jax.random.key(0), first, count, (5, 4), norm) for first, count in ((0, 8), (4, 4))]
+    np.testing.assert_array_equal(drawn[0][4:], drawn[1])
+    np.testing.assert_allclose(np.linalg.norm(drawn[0].reshape(8, -1), axis=1), 1, rtol=1e-6)
+
+
+def test_two_points_errors_are_uncorrelated_though_they_share_directions():
+    keys, like = jax.random.split(jax.random.key(0), 2000), jnp.zeros((2000, 3))
+    signs = turned(keys, jnp.int32(1), like)
+    assert (jnp.abs(signs) == 1).all() and (jnp.abs(signs.mean(axis=0)) < 0.1).all()
+    assert (jnp.abs(jnp.corrcoef(signs.T) - jnp.eye(3)) < 0.1).all()
+    np.testing.assert_array_equal(turned(keys[7:8], jnp.int32(1), like[:1]), signs[7:8])
+    assert (turned(keys, jnp.int32(2), like) != signs).any()
+
+
+def test_in_slices_it_is_the_same_attack(monkeypatch):
+    attack, given = HopSkipJump(queries=400, directions=20), knowing()
+    in_slices = attack.run(WALLS, given, jax.random.key(0))
+    monkeypatch.setattr(Ask, "in_slices", False)
+    jax.clear_caches()
+    at_once = attack.run(WALLS, given, jax.random.key(0))
+    np.testing.assert_allclose(in_slices.x, at_once.x, atol=1e-4)
+    np.testing.assert_array_equal(in_slices.queries, at_once.queries)
 
 
 def test_what_is_hopeless_or_wrong_already_comes_back_clean():
