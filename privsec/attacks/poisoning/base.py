@@ -143,8 +143,8 @@ def points_of(title: str, knowledge: Knowledge) -> Examples:
 
 
 def asked(target: Target, x: Array, y: Array, goal: int | np.ndarray, rows: Array) -> Triggered:
-    """The same records for every target of a stack."""
-    count = target.size or 1
+    """The same records for every target of a stack, which has to answer with labels at least."""
+    count = target.restrict(Access.LABELS).size or 1
 
     def for_all(part: Array | int) -> np.ndarray:
         part = np.asarray(part)
