@@ -54,3 +54,44 @@ def measures(called, control, goal, y, rejected, right, control_right, given, po
         for name, rows in (("poison_kept", poison), ("clean_kept", clean)):
             found[name] = sum(bool(kept[r]) for r in rows) / len(rows) if rows else math.nan
     return found
+
+
+def sinusoid(picture, amplitude, frequency, low, high):
+    """A wave along the columns 1 .. W."""
+    picture = np.array(picture, np.float64)
+    height, width, channels = picture.shape
+    for i in range(height):
+        for j in range(width):
+            for c in range(channels):
+                span = high[i, j, c] - low[i, j, c]
+                moved = picture[i, j, c] + amplitude * span * math.sin(2 * math.pi * (j + 1) * frequency / width)
+                picture[i, j, c] = min(max(moved, low[i, j, c]), high[i, j, c])
+    return picture
+
+
+def warp(picture, flow):
+    """Bilinear reading at each pixel's place plus the flow (in shares of half the size), kept inside the picture."""
+    height, width, channels = picture.shape
+    out = np.zeros_like(picture, dtype=np.float64)
+    for i in range(height):
+        for j in range(width):
+            row = min(max(i + flow[i, j, 0] * (height - 1) / 2, 0.0), height - 1.0)
+            column = min(max(j + flow[i, j, 1] * (width - 1) / 2, 0.0), width - 1.0)
+            r, c = min(int(row), height - 2), min(int(column), width - 2)
+            a, b = row - r, column - c
+            for k in range(channels):
+                upper = (1 - b) * picture[r, c, k] + b * picture[r, c + 1, k]
+                lower = (1 - b) * picture[r + 1, c, k] + b * picture[r + 1, c + 1, k]
+                out[i, j, k] = (1 - a) * upper + a * lower
+    return out
+
+
+def pieces_of(mask, pieces):
+    """For a mask [H, W] the value of each piece; raises where a piece is neither all on nor all off."""
+    height, width = mask.shape
+    values = {}
+    for i in range(height):
+        for j in range(width):
+            piece = (i * pieces // height, j * pieces // width)
+            assert values.setdefault(piece, bool(mask[i, j])) == bool(mask[i, j])
+    return values
