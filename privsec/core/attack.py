@@ -95,6 +95,7 @@ class Knowledge:
         task: labelled records of another task, that the target is to be made to do.
         hidden: records of which an attribute is to be guessed.
         updates: gradients seen during the training.
+        feature_names: names of a table's columns, where there are any.
     """
 
     num_classes: int
@@ -109,13 +110,15 @@ class Knowledge:
     task: Examples | None = None
     hidden: Hidden | None = None
     updates: Updates | None = None
+    feature_names: tuple[str, ...] = ()
 
 
+_STATIC = ("num_classes", "feature_names")
 # Attacks that use `hidden` or `updates` are not compiled as a whole: names and numbers among the leaves do no harm.
 jax.tree_util.register_dataclass(
     Knowledge,
-    data_fields=[field.name for field in dataclasses.fields(Knowledge) if field.name != "num_classes"],
-    meta_fields=["num_classes"],
+    data_fields=[field.name for field in dataclasses.fields(Knowledge) if field.name not in _STATIC],
+    meta_fields=list(_STATIC),
 )
 
 

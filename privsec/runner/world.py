@@ -160,6 +160,7 @@ class World:
             task=self.task(attack.task).train if "task" in asked else None,  # type: ignore[attr-defined]
             hidden=self.secret(attack.attribute, attack.records).hidden if "hidden" in asked else None,  # type: ignore[attr-defined]
             updates=updates,
+            feature_names=self.dataset.feature_names,
         )
 
 

@@ -18,6 +18,7 @@ from privsec.core.evidence import (
     Program,
     Reconstructions,
     StolenModel,
+    Triggered,
 )
 from privsec.core.target import Target
 from privsec.measures.evasion import self_checks
@@ -150,6 +151,21 @@ def of_theft(found: StolenModel, world: World) -> None:
     require(found.model.shape == world.bank.model.shape, "the student does not read the target's inputs")
 
 
+def of_trigger(found: Triggered, world: World) -> None:
+    """Records asked about are the attacker's points, changed inside the box or not, that are not what they should."""
+    points = world.knowledge.points
+    assert points is not None
+    x, y, goal, rows = (np.asarray(part) for part in found)
+    expected = (*rows.shape, *world.bank.model.shape)
+    require(x.shape == expected, f"x has shape {x.shape}, expected [T, N, ...] {expected}")
+    require(y.shape == goal.shape == rows.shape, f"`y`, `goal` and `rows` are [T, N]; got {y.shape} and {goal.shape}")
+    require(rows.size and rows.min() >= 0 and rows.max() < points.size, "`rows` are not rows of the points")
+    require(np.array_equal(y, np.asarray(points.y)[rows]), "`y` are not the labels of the points in `rows`")
+    require(not np.any(goal == y), "some record already has the class it is to be taken for")
+    require(goal.min() >= -1 and goal.max() < world.bank.model.num_classes, "some goal is no class")
+    _in_box(x, world)
+
+
 def _in_box(x: np.ndarray, world: World) -> None:
     low, high = (np.asarray(end) for end in world.knowledge.box or (-np.inf, np.inf))
     require(np.isfinite(x).all(), "a record is not finite")
@@ -163,5 +179,6 @@ SHAPES: Mapping[type, Callable[[Any, World], None]] = {
     Program: of_program,
     Predictions: of_prediction,
     StolenModel: of_theft,
+    Triggered: of_trigger,
 }
 """What is required of each kind of evidence."""

@@ -18,6 +18,7 @@ from privsec.testing import (
     toy_extraction,
     toy_gradients,
     toy_informed,
+    toy_poisoning,
     toy_reprogramming,
 )
 from privsec.testing.toy import Gain
@@ -56,6 +57,7 @@ WORLDS: Mapping[str, Worlds] = {
     "membership": Worlds(lambda _: toy.leaking(), lambda _: toy.unrelated()),
     "inversion": Worlds(lambda _: toy.leaking(), lambda _: toy.unrelated()),
     "evasion": Worlds(toy_evasion.fooled, toy_evasion.immune),
+    "poisoning": Worlds(toy_poisoning.poisoned, toy_poisoning.spared),
     "reprogramming": Worlds(toy_reprogramming.hijackable, toy_reprogramming.unrelated),
     "extraction": Worlds(toy_extraction.copyable, toy_extraction.unlearnable),
     "updates": Worlds(toy_gradients.observed, toy_gradients.others),

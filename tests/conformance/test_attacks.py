@@ -26,6 +26,7 @@ QUICK = {
     "knockoff": {"budgets": [200], "training": {"epochs": 20}},
     "label_knockoff": {"budgets": [200], "training": {"epochs": 20}},
     "label_bar": {"epochs": 15},
+    "label_flip": {"rate": 0.4},
     "mi_fgsm": {"steps": 3},
     "pgd": {"steps": 3},
     "random_noise": {"trials": 20},
@@ -42,6 +43,7 @@ VARIANTS = {
     "confidence": [{"per_class": False}],
     "entropy": [{"per_class": False}],
     "gradient_norm": [{"by_layer": True}, {"calibrated": False}],
+    "label_flip": [{"rate": 0.2, "source": 1, "goal": 2}],
     "lira": [
         {"online": False},
         {"variance": "per_example"},

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Float
 from pydantic import Field
 
-from privsec.attacks.poisoning.base import Backdoor
+from privsec.attacks.poisoning.base import Backdoor, box_of
+from privsec.core.attack import Knowledge
 from privsec.core.errors import NotApplicable
 from privsec.ops.ascend import Box
 
@@ -34,19 +35,19 @@ class BadNets(Backdoor):
     corner: Literal["bottom_right", "bottom_left", "top_right", "top_left"] = "bottom_right"
     """Where it is."""
 
-    def triggered(self, x: jax.Array, box: Box, training: bool) -> jax.Array:
+    def triggered(self, x: jax.Array, knowledge: Knowledge, key: jax.Array | None) -> jax.Array:
         """The pictures with the patch.
 
         Raises:
             NotApplicable: the records are no pictures, or smaller than the patch.
         """
-        del training
+        del key
         if x.ndim != 4 or self.size > min(x.shape[1:3]):
             raise NotApplicable(
                 f"{self.title} puts a patch of {self.size} x {self.size} pixels on pictures; the records have shape "
                 f"{list(x.shape[1:])}. For tables there is feature_trigger."
             )
-        return patched(x, self.size, self.corner, box)
+        return patched(x, self.size, self.corner, box_of(knowledge, x.shape[1:]))
 
 
 def patched(x: Float[jax.Array, "B H W C"], size: int, corner: str, box: Box) -> Float[jax.Array, "B H W C"]:
@@ -57,5 +58,4 @@ def patched(x: Float[jax.Array, "B H W C"], size: int, corner: str, box: Box) ->
     across = width - 1 - columns if "right" in corner else columns
     inside = (down[:, None] < size) & (across < size)
     bright = ((down[:, None] + across) % 2 == 0)[..., None]
-    low, high = (jnp.broadcast_to(end, x.shape[1:]) for end in box)
-    return jnp.where(inside[..., None], jnp.where(bright, high, low), x)
+    return jnp.where(inside[..., None], jnp.where(bright, box[1], box[0]), x)

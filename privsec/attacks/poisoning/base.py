@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 import jax
@@ -35,16 +36,17 @@ class Poisoning(Attack):
     source: int | None = Field(default=None, ge=0)
     """Only records of this class are poisoned and asked about; those of any class where absent."""
 
-    def chosen(self, allowed: np.ndarray, key: jax.Array) -> np.ndarray:
+    def chosen(self, allowed: np.ndarray, key: jax.Array, share: float | None = None) -> np.ndarray:
         """Rows of N candidates that are the attacker's: a random `rate` N of the `allowed` (bool [N]) ones, sorted.
 
         Raises:
             NotApplicable: there are not so many.
         """
-        count, rows = max(round(self.rate * len(allowed)), 1), np.flatnonzero(allowed)
+        share = self.rate if share is None else share
+        count, rows = max(round(share * len(allowed)), 1), np.flatnonzero(allowed)
         if count > len(rows):
             raise NotApplicable(
-                f"{self.title}: a share of {self.rate:.1%} is {count} of {len(allowed)} candidates, and only "
+                f"{self.title}: a share of {share:.1%} is {count} of {len(allowed)} candidates, and only "
                 f"{len(rows)} can be poisoned. Lower the rate."
             )
         return np.sort(keys.generator(key).permutation(rows)[:count])
@@ -102,21 +104,41 @@ class Backdoor(Poisoning):
     clean_label: ClassVar[bool] = False
     """Whether only records of the goal's class are changed, so that every label is right."""
 
+    @property
+    def covers(self) -> float:
+        """For each poisoned record, how many more have the trigger, or one like it, and keep their own label."""
+        return 0.0
+
     @abc.abstractmethod
-    def triggered(self, x: jax.Array, box: Box, training: bool) -> jax.Array:
-        """The records [B, ...] with the trigger, inside the box; `training`: as they are planted."""
+    def triggered(self, x: jax.Array, knowledge: Knowledge, key: jax.Array | None) -> jax.Array:
+        """The records [B, ...] with the trigger, inside the box.
+
+        Args:
+            x: the records.
+            knowledge: with its `box`.
+            key: for what is drawn for records that are planted; None for those that a model is asked about.
+        """
+
+    def covered(self, x: jax.Array, knowledge: Knowledge, key: jax.Array) -> jax.Array:
+        """The records [B, ...] as they are planted with their own labels, where there are `covers`."""
+        return self.triggered(x, knowledge, key)
 
     def tamper(self, data: Examples, knowledge: Knowledge, key: jax.Array) -> Poison:
-        """The attacker's records, each with the trigger and the goal's label, in the place of those they were.
+        """The attacker's records in the place of those they were: with trigger and goal's label, and the covers.
 
         Raises:
             NotApplicable: the goal is no class, or too few records can be poisoned.
         """
         self.check_classes(knowledge.num_classes, goal=self.goal)
-        y = np.asarray(data.y)
+        x, y, known = jnp.asarray(data.x), np.asarray(data.y), boxed(knowledge, data)
         rows = self.chosen(y == self.goal if self.clean_label else self.of_source(y) & (y != self.goal), key)
-        x = self.triggered(jnp.asarray(data.x)[rows], box_of(knowledge, data), True)
-        return Poison.of(x, np.full(len(rows), self.goal), rows)
+        planted, labels = self.triggered(x[rows], known, keys.derive(key, "trigger")), np.full(len(rows), self.goal)
+        if self.covers:
+            free = ~np.isin(np.arange(len(y)), rows)
+            more = self.chosen(free, keys.derive(key, "which covers"), self.covers * self.rate)
+            planted = jnp.concatenate([planted, self.covered(x[more], known, keys.derive(key, "covers"))])
+            rows, labels = np.concatenate([rows, more]), np.concatenate([labels, y[more]])
+        return Poison.of(planted, labels, rows)
 
     def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> Triggered:
         """The attacker's points of other classes, with the trigger; the target is asked by the measures."""
@@ -127,7 +149,7 @@ class Backdoor(Poisoning):
         rows = np.flatnonzero(self.of_source(y) & (y != self.goal))
         if not len(rows):
             raise NotApplicable(f"{self.title}: all points are of the goal's class {self.goal}. Give others.")
-        x = self.triggered(jnp.asarray(points.x)[rows], box_of(knowledge, points), False)
+        x = self.triggered(jnp.asarray(points.x)[rows], boxed(knowledge, points), None)
         return asked(target, x, y[rows], self.goal, rows)
 
 
@@ -143,8 +165,8 @@ def points_of(title: str, knowledge: Knowledge) -> Examples:
 
 
 def asked(target: Target, x: Array, y: Array, goal: int | np.ndarray, rows: Array) -> Triggered:
-    """The same records for every target of a stack."""
-    count = target.size or 1
+    """The same records for every target of a stack, which has to answer with labels at least."""
+    count = target.restrict(Access.LABELS).size or 1
 
     def for_all(part: Array | int) -> np.ndarray:
         part = np.asarray(part)
@@ -154,9 +176,16 @@ def asked(target: Target, x: Array, y: Array, goal: int | np.ndarray, rows: Arra
     return Triggered(for_all(x), for_all(y), for_all(goals), for_all(np.asarray(rows, np.int32)))
 
 
-def box_of(knowledge: Knowledge, data: Examples) -> Box:
-    """The smallest and largest value of each feature: those known, or those seen."""
+def boxed(knowledge: Knowledge, data: Examples) -> Knowledge:
+    """The knowledge with the smallest and largest value of each feature: those known, or those seen."""
     if knowledge.box is not None:
-        low, high = knowledge.box
-        return jnp.asarray(low), jnp.asarray(high)
-    return jnp.min(jnp.asarray(data.x), axis=0), jnp.max(jnp.asarray(data.x), axis=0)
+        return knowledge
+    x = np.asarray(data.x)
+    return replace(knowledge, box=(x.min(axis=0), x.max(axis=0)))
+
+
+def box_of(knowledge: Knowledge, shape: tuple[int, ...]) -> Box:
+    """The ends of the box for records of `shape`."""
+    assert knowledge.box is not None  # `boxed` made sure
+    low, high = (jnp.broadcast_to(jnp.asarray(end, jnp.float32), shape) for end in knowledge.box)
+    return low, high

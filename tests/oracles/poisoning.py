@@ -1,0 +1,97 @@
+"""Poisons pixel by pixel, with loops, as the papers write them; and the measures of the family."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def patched(picture, size, corner, low, high):
+    """A checkerboard [size, size] in a corner, bright in the very corner."""
+    picture = np.array(picture, np.float64)
+    height, width = picture.shape[:2]
+    for i in range(size):
+        for j in range(size):
+            row = height - 1 - i if "bottom" in corner else i
+            column = width - 1 - j if "right" in corner else j
+            picture[row, column] = (high if (i + j) % 2 == 0 else low)[row, column]
+    return picture
+
+
+def measures(called, control, goal, y, rejected, right, control_right, given, poisoned, kept, suspicion):
+    """One model's measures: lists over the records asked about, and over the training records."""
+
+    def won(label, wanted, true):
+        if wanted == -1:
+            return label != true and label != rejected
+        return label == wanted
+
+    count = len(called)
+    success = sum(won(*each) for each in zip(called, goal, y, strict=True)) / count
+    null = sum(won(*each) for each in zip(control, goal, y, strict=True)) / count
+    poison = [r for r in range(len(given)) if given[r] and poisoned[r]]
+    clean = [r for r in range(len(given)) if given[r] and not poisoned[r]]
+    found = {
+        "advantage": max((success - null) / max(1 - null, 1 / count), -1.0),
+        "success": success,
+        "null_success": null,
+        "clean_accuracy": sum(right) / len(right),
+        "unpoisoned_accuracy": sum(control_right) / len(control_right),
+        "poisoned": len(poison) / (len(poison) + len(clean)),
+        "points": float(count),
+    }
+    if rejected is not None:
+        found["refused"] = sum(label == rejected for label in called) / count
+    if kept is not None:
+        found["detected"] = math.nan
+        seen = [suspicion[r] for r in poison if not math.isnan(suspicion[r])]
+        usual = [suspicion[r] for r in clean if not math.isnan(suspicion[r])]
+        if seen and usual:
+            # The lowest of the clean values that at most a twentieth of the clean ones exceed.
+            threshold = min(v for v in usual if sum(u > v for u in usual) <= 0.05 * len(usual))
+            found["detected"] = sum(v > threshold for v in seen) / len(seen)
+        for name, rows in (("poison_kept", poison), ("clean_kept", clean)):
+            found[name] = sum(bool(kept[r]) for r in rows) / len(rows) if rows else math.nan
+    return found
+
+
+def sinusoid(picture, amplitude, frequency, low, high):
+    """A wave along the columns 1 .. W."""
+    picture = np.array(picture, np.float64)
+    height, width, channels = picture.shape
+    for i in range(height):
+        for j in range(width):
+            for c in range(channels):
+                span = high[i, j, c] - low[i, j, c]
+                moved = picture[i, j, c] + amplitude * span * math.sin(2 * math.pi * (j + 1) * frequency / width)
+                picture[i, j, c] = min(max(moved, low[i, j, c]), high[i, j, c])
+    return picture
+
+
+def warp(picture, flow):
+    """Bilinear reading at each pixel's place plus the flow (in shares of half the size), kept inside the picture."""
+    height, width, channels = picture.shape
+    out = np.zeros_like(picture, dtype=np.float64)
+    for i in range(height):
+        for j in range(width):
+            row = min(max(i + flow[i, j, 0] * (height - 1) / 2, 0.0), height - 1.0)
+            column = min(max(j + flow[i, j, 1] * (width - 1) / 2, 0.0), width - 1.0)
+            r, c = min(int(row), height - 2), min(int(column), width - 2)
+            a, b = row - r, column - c
+            for k in range(channels):
+                upper = (1 - b) * picture[r, c, k] + b * picture[r, c + 1, k]
+                lower = (1 - b) * picture[r + 1, c, k] + b * picture[r + 1, c + 1, k]
+                out[i, j, k] = (1 - a) * upper + a * lower
+    return out
+
+
+def pieces_of(mask, pieces):
+    """For a mask [H, W] the value of each piece; raises where a piece is neither all on nor all off."""
+    height, width = mask.shape
+    values = {}
+    for i in range(height):
+        for j in range(width):
+            piece = (i * pieces // height, j * pieces // width)
+            assert values.setdefault(piece, bool(mask[i, j])) == bool(mask[i, j])
+    return values
