@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
-RESTARTS = 8
+RESTARTS = 20
 """Pairs of first centers that are tried."""
 ITERATIONS = 100
 """Steps of one of them, at most."""

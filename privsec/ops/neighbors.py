@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,9 +12,9 @@ CHUNK = 512
 """Records held against all others at once."""
 
 
-def flat(x: np.ndarray) -> Float64[np.ndarray, "N D"]:
+def flat(x: Float[np.ndarray, " N *features"]) -> Float64[np.ndarray, "N D"]:
     """Each record as one row of float64."""
-    return np.asarray(x, np.float64).reshape(len(x), -1)
+    return np.asarray(x, np.float64).reshape(len(x), math.prod(np.shape(x)[1:]))
 
 
 def nearest(

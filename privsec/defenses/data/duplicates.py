@@ -90,7 +90,7 @@ def copies(
     >>> found.group.tolist(), found.conflict.tolist(), found.public.tolist()
     ([0, 1, 0, 3], [True, False, True, False], [False, True, False, False])
     """
-    x, public = flat(x), flat(public) if len(public) else np.zeros((0, x.reshape(len(x), -1).shape[1]))
+    x, public = flat(x), flat(public)
     unit = typical_distance(x, rng) or 1.0
     _, first, equal = np.unique(x, axis=0, return_index=True, return_inverse=True)
     order = np.argsort(first)  # of different records, in the order in which they come

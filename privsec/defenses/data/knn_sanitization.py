@@ -15,7 +15,7 @@ from pydantic import Field
 from privsec.core import keys
 from privsec.core.data import Examples
 from privsec.core.defense import Cleaned, Curator, DataDefense
-from privsec.ops.neighbors import nearest
+from privsec.ops.neighbors import flat, nearest
 from privsec.ops.representation import represented
 
 
@@ -64,7 +64,7 @@ def neighbor_votes(
     >>> neighbor_votes(np.array([[0.0], [1.0], [1.1], [9.0]]), np.array([0, 1, 1, 1]), 2).tolist()
     [[0.0, 1.0], [0.5, 0.5], [0.5, 0.5], [0.0, 1.0]]
     """
-    _, rows = nearest(x.reshape(len(x), -1), None, k)
+    _, rows = nearest(flat(x), None, k)
     return np.mean(np.eye(int(y.max()) + 1)[y[rows]], axis=1)
 
 

@@ -20,7 +20,7 @@ from privsec.training import loop
 from privsec.training.standard import Training
 
 RECORDS, GOAL = 1000, 7
-TRAINING = Training(learning_rate=0.01, batch_size=50, epochs=10)
+TRAINING = Training(learning_rate=0.005, batch_size=50, epochs=20)
 MODEL = model_of(MLP(hidden=(64,)), (8, 8, 1), 10)
 BOX = (jnp.float32(0), jnp.float32(1))
 
@@ -64,10 +64,10 @@ def clean(seed=0):
     return Poisoned(data, np.zeros(RECORDS, bool), public)
 
 
-def backdoored(rate=0.05, seed=0):
-    """A share of the records has a patch and is said to be a 7."""
+def backdoored(rate=0.05, seed=0, source=None):
+    """A share of the records, of any class or of one, has a patch and is said to be a 7."""
     data, public = digits(seed)
-    rows = np.flatnonzero(data.y != GOAL)[: round(rate * RECORDS)]
+    rows = np.flatnonzero((data.y != GOAL) if source is None else (data.y == source))[: round(rate * RECORDS)]
     x, y = np.array(data.x), np.array(data.y)
     x[rows] = np.asarray(patched(jnp.asarray(x[rows]), 3, "bottom_right", BOX))
     y[rows] = GOAL
