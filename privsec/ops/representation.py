@@ -35,14 +35,28 @@ def features(model: Model) -> Look:
 
 def represented(target: Target, x: Array) -> Float[np.ndarray, "N F"]:
     """What the last fully connected layer of one model reads of N records; its logits where it shows no layers."""
+    return _in_chunks(_represented, target, x)
+
+
+def scored(target: Target, x: Array) -> Float[np.ndarray, "N C"]:
+    """The probabilities that one model gives each class, for N records."""
+    return _in_chunks(_scored, target, x)
+
+
+def _in_chunks(ask: Callable[[Target, jax.Array], jax.Array], target: Target, x: Array) -> np.ndarray:
     x = np.asarray(x, np.float32)
-    size, parts = min(CHUNK, len(x)), []
-    for start in range(0, len(x), size):
-        rows = np.minimum(np.arange(start, start + size), len(x) - 1)  # one shape, also for the last
-        parts.append(np.asarray(_represented(target, jnp.asarray(x[rows]))))
+    parts = []
+    for start in range(0, len(x), CHUNK):
+        rows = np.minimum(np.arange(start, start + CHUNK), len(x) - 1)  # one shape, also for the last
+        parts.append(np.asarray(ask(target, jnp.asarray(x[rows]))))
     return np.concatenate(parts)[: len(x)]
 
 
 @compiled
 def _represented(target: Target, x: jax.Array) -> jax.Array:
     return features(target.model)(target._params, x)[1]
+
+
+@compiled
+def _scored(target: Target, x: jax.Array) -> jax.Array:
+    return jax.nn.softmax(target.model.apply(target._params, x))

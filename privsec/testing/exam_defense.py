@@ -6,15 +6,16 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from types import ModuleType
 
-from privsec.core.defense import Defense, ModelDefense, OutputDefense, TrainingDefense
+from privsec.core.defense import DataDefense, Defense, ModelDefense, OutputDefense, TrainingDefense
 from privsec.core.spec import SpecError
-from privsec.testing import exam_model_defense, exam_output_defense, exam_training_defense
+from privsec.testing import exam_data_defense, exam_model_defense, exam_output_defense, exam_training_defense
 from privsec.testing.exam import Check, cites, examine, is_documented, is_its_config, require
 from privsec.testing.exam_model_defense import adapted, composition, false_alarms
 from privsec.testing.exam_output_defense import leaves
 from privsec.testing.exam_training_defense import privacy
 
 STAGES: Mapping[type[Defense], ModuleType] = {
+    DataDefense: exam_data_defense,
     TrainingDefense: exam_training_defense,
     ModelDefense: exam_model_defense,
     OutputDefense: exam_output_defense,
@@ -57,7 +58,7 @@ def declaration(defense: Defense) -> None:
     cites(getattr(defense, "paper", None))
     require(
         sum(isinstance(defense, kind) for kind in STAGES) == 1,
-        "derive from TrainingDefense, from ModelDefense or from OutputDefense, the class of its stage",
+        "derive from DataDefense, TrainingDefense, ModelDefense or OutputDefense, the class of its stage",
     )
 
 
@@ -72,13 +73,13 @@ def identity(defense: Defense) -> None:
         return  # no strength: it is there or not
     require(
         any(_of_stage(defense).changes_nothing(candidate) for candidate in _switched_off(defense)),
-        f"no field at {', '.join(map(str, OFF))} makes it the identity (the same Recipe or Model object, or equal "
-        "answers): let one do so, or pass the strength-zero Spec as `off`",
+        f"no field at {', '.join(map(str, OFF))} makes it the identity (everything kept, the same Recipe or "
+        "Model object, or equal answers): let one do so, or pass the strength-zero Spec as `off`",
     )
 
 
 def distribution(defense: Defense) -> None:
-    """A defended answer is finite, a distribution over the classes, and equal compiled or not, alone or in a batch."""
+    """An answer is finite, a distribution over the classes, and equal compiled or not, alone or in a batch."""
     if not isinstance(defense, TrainingDefense):
         _of_stage(defense).distribution(defense)
 

@@ -36,7 +36,7 @@ class Trained(NamedTuple):
 
 
 class Arguments(NamedTuple):
-    """Everything a compiled training takes: arrays and numbers, nothing static."""
+    """Everything a compiled training takes: arrays and numbers, nothing static; `start`: what is trained further."""
 
     x: Array
     y: Array
@@ -44,6 +44,7 @@ class Arguments(NamedTuple):
     rates: Rates
     key: jax.Array
     holdout: Examples | None
+    start: Params = None
 
 
 def train(
@@ -55,6 +56,7 @@ def train(
     holdout: Examples | None = None,
     *,
     kept: np.ndarray | None = None,
+    start: Params = None,
 ) -> Trained:
     """Trains one model on the records where `include_row` holds.
 
@@ -66,6 +68,7 @@ def train(
         key: consumed here: initialization, batches, noise.
         holdout: records that early stopping may look at (the first `HOLDOUT`); needed when `recipe.patience` is set.
         kept: bool [N]: those of them that count; the others are gone through without effect. All where None.
+        start: parameters to go on from; fresh ones where None.
 
     Returns:
         Trained, on the device.
@@ -74,7 +77,8 @@ def train(
         ValueError: `include_row` names another number of records than the recipe is for, or early stopping has no
             holdout to look at.
     """
-    return compiled(model, recipe)(arguments(recipe, data, include_row, key, holdout, kept=kept))
+    given = arguments(recipe, data, include_row, key, holdout, kept=kept)
+    return compiled(model, recipe)(given._replace(start=start))
 
 
 def arguments(
@@ -115,7 +119,7 @@ def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
     labels = _taught(model, recipe, given)
     optimizer = recipe.optimizer(given.rates)
     init_key, step_key = jax.random.split(given.key)
-    params = model.init(init_key)
+    params = model.init(init_key) if given.start is None else given.start
 
     def step(state, inputs):
         params, opt_state = state
@@ -147,7 +151,7 @@ def _taught(model: Model, recipe: Recipe, given: Arguments) -> jax.Array | None:
     """
     if recipe.teacher is None:
         return None
-    teacher = _train(model, recipe.teacher, given._replace(key=jax.random.fold_in(given.key, TEACHER))).params
+    teacher = _train(model, recipe.teacher, given._replace(key=jax.random.fold_in(given.key, TEACHER), start=None)).params
     logits = jax.lax.map(lambda x: model.apply(teacher, x[None])[0], jnp.asarray(given.x), batch_size=256)
     return jax.nn.softmax(logits / recipe.temperature)
 
