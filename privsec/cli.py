@@ -313,6 +313,24 @@ def data_schema(
         sys.stderr.write(f"{remark}\n")
 
 
+@data.command("lineage")
+def data_lineage(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Shows where the data of a run came from and who was trained on what, and whether a byte changed since.
+
+    Exit status: 0 everything is as it was, 1 something changed or is gone, 2 no such run.
+    """
+    from privsec.report.data_quality import lineage
+    from privsec.runner.lineage_check import verify
+
+    found = verify(folder)
+    typer.echo(json.dumps(found.as_json(), indent=1) if as_json else lineage(found))
+    if not found.intact:
+        raise typer.Exit(GATE_FAILED)
+
+
 def _generated(path: Path, text: str, check: bool) -> None:
     """Writes a generated file, or says whether it is what the code would write."""
     if not check:

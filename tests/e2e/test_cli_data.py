@@ -60,6 +60,7 @@ def test_exit_1_with_every_problem(schema, tmp_path):
         (["check", "{ragged}"], 2, "Missing option"),
         (["schema", "{ragged}", "--out", "{out}"], 2, "line 2 has 1 cells"),
         (["schema", "{clean}", "--out", "/proc/nowhere"], 2, "cannot be written"),
+        (["lineage", "nowhere"], 2, "no lineage"),
     ],
 )
 def test_bad_input_has_an_exit_code_and_no_traceback(arguments, code, says, schema, tmp_path):
