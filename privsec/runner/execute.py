@@ -105,7 +105,8 @@ class _Run:
             worlds = {seed: self._world(seed) for seed in self.experiment.seeds}
             self.facts["lineage"] = lineage.write(self.store, worlds, self.plan.cells)
         record = provenance.record(self.experiment, self.store.folder, self.seconds, self.facts)
-        slices = slices_of(self.experiment, cells, record.get("data", {}).get("class_names", ()))
+        said = record.get("data", {})
+        slices = slices_of(self.experiment, cells, said.get("class_names", ()), said.get("group_names"))
         return self.store.save_run(finished, table_of(self.experiment, cells), slices, record)
 
     def _in_bank_order(self, todo: list[Cell]) -> Iterator[Cell]:
