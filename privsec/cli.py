@@ -22,6 +22,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
+data = typer.Typer(help="Checks data before they are trained on, and tells where those of a run came from.")
+app.add_typer(data, name="data", no_args_is_help=True)
+
 Config = Annotated[str, typer.Argument(metavar="CONFIG", help="An experiment: a YAML, TOML or JSON file.")]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="a.b=value", help="Overrides one setting; may be repeated.")
@@ -267,6 +270,65 @@ def schema(
         from privsec.runner.config import schema as make
 
     _generated(path, json.dumps(make(), indent=1) + "\n", check)
+
+
+@data.command("check")
+def data_check(
+    file: Annotated[Path, typer.Argument(help="A csv, tsv, parquet or npz file.")],
+    schema: Annotated[Path, typer.Option(help="The rules: a YAML file, as `privsec data schema` writes it.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Holds a file against a schema and lists every rule that it breaks.
+
+    Exit status: 0 no rule is broken, 1 some are, or the file cannot be read, 2 wrong usage or schema.
+    """
+    from privsec.data.schema.files import check
+    from privsec.report.data_quality import problems
+
+    found = check(file, schema)
+    typer.echo(json.dumps(found.as_json(), indent=1) if as_json else problems(found))
+    if not found.passed:
+        raise typer.Exit(GATE_FAILED)
+
+
+@data.command("schema")
+def data_schema(
+    file: Annotated[Path, typer.Argument(help="A csv, tsv, parquet or npz file that is known to be clean.")],
+    out: Annotated[Path, typer.Option(help="Where to write the rules.")],
+    slack: Annotated[
+        float, typer.Option(help="How far ranges reach beyond what was seen, as a share of their width.")
+    ] = 0.0,
+    delimiter: Annotated[
+        str | None, typer.Option(help="What separates the cells; by default a comma, in a tsv file a tab.")
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="Of the text, for example latin-1.")] = "utf-8",
+) -> None:
+    """Writes the strictest rules that a clean file keeps; read and loosen them before you enforce them."""
+    from privsec.data.schema.files import infer
+    from privsec.data.schema.rules import write
+
+    rules, remarks = infer(file, slack=slack, delimiter=delimiter, encoding=encoding)
+    typer.echo(write(rules, out))
+    for remark in remarks:
+        sys.stderr.write(f"{remark}\n")
+
+
+@data.command("lineage")
+def data_lineage(
+    folder: Folder,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Shows where the data of a run came from and who was trained on what, and whether a byte changed since.
+
+    Exit status: 0 everything is as it was, 1 something changed or is gone, 2 no such run.
+    """
+    from privsec.report.data_quality import lineage
+    from privsec.runner.lineage_check import verify
+
+    found = verify(folder)
+    typer.echo(json.dumps(found.as_json(), indent=1) if as_json else lineage(found))
+    if not found.intact:
+        raise typer.Exit(GATE_FAILED)
 
 
 def _generated(path: Path, text: str, check: bool) -> None:

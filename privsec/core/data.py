@@ -59,6 +59,20 @@ class Attribute(NamedTuple):
     names: tuple[str, ...]
 
 
+class Step(NamedTuple):
+    """One thing that was done to records between the file and the training, for their lineage.
+
+    Attributes:
+        name: "read", "limit", "scale" or "standardize".
+        records: how many there were afterwards.
+        detail: by what, in words.
+    """
+
+    name: str
+    records: int
+    detail: str = ""
+
+
 @dataclass(frozen=True)
 class Dataset:
     """A whole data set on the host, checked (see `data/validation.py`), before any split.
@@ -72,12 +86,14 @@ class Dataset:
         feature_names: D names for tables, else ().
         standardize: bool [D]: which columns are to be scaled by statistics of *public* records; None for none.
         sensitive: group codes int32 [N] by the attribute's name, for slices and fairness.
+        group_names: what the groups of each sensitive attribute are called, in the order of their codes.
         tracks: int32 [N]: records with one number show the same thing (frames of one film) and stay on one side of
             every split; None where records are independent.
         constraints: what a changed record must keep to beside its box; None where nothing is known.
         attributes: features an attacker may want to infer, by name.
         source: where the records came from (a path, "bundled with scikit-learn", ...).
         sha256: digest of the file read, when there was one.
+        steps: what was done to the records so far, in order.
     """
 
     x: np.ndarray
@@ -88,11 +104,13 @@ class Dataset:
     feature_names: tuple[str, ...] = ()
     standardize: np.ndarray | None = None
     sensitive: Mapping[str, np.ndarray] = field(default_factory=dict)
+    group_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     tracks: np.ndarray | None = None
     constraints: Constraints | None = None
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     source: str = ""
     sha256: str = ""
+    steps: tuple[Step, ...] = ()
 
     @property
     def size(self) -> int:

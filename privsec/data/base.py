@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from privsec.core.data import Dataset
+from privsec.core.data import Dataset, Step
 from privsec.core.errors import DataError, did_you_mean
 from privsec.core.keys import derive, generator, root
 from privsec.core.spec import Spec
@@ -51,9 +51,14 @@ class Source(Spec):
             ) from None
         what = f"{self.title} ({data.source})"
         data = replace(data, y=as_labels(data.y, what))
+        steps = [*data.steps, Step("read", len(data.x), data.source)]
         if self.limit is not None and len(data.x) == len(data.y):
             data = data.take(stratified(data.y, self.limit))
-        return check(replace(data, x=as_features(data.x, what)), what)
+            steps.append(Step("limit", len(data.x), "a class-stratified part, by a fixed seed"))
+        x = as_features(data.x, what)
+        if data.x.dtype == np.uint8 and data.x.ndim == 4:
+            steps.append(Step("scale", len(x), "bytes divided by 255"))
+        return check(replace(data, x=x, steps=tuple(steps)), what)
 
     @property
     def title(self) -> str:

@@ -64,8 +64,12 @@ def read_npz(path: Path, keys: Sequence[str]) -> list[np.ndarray]:
         return [file[key] for key in keys]
 
 
-def read_csv(path: Path, *, delimiter: str = ",", encoding: str = "utf-8", skip: str | None = None) -> list[list[str]]:
+def read_csv(
+    path: Path, *, delimiter: str = ",", encoding: str = "utf-8", skip: str | None = None, quoted: bool = True
+) -> list[list[str]]:
     """The rows of a csv file as stripped text, blank lines and lines that start with `skip` left out.
+
+    Quotes are text like any other where the file is not `quoted`, as in tsv.
 
     Raises:
         DataError: not text in this encoding, badly quoted, empty, or rows of different length (the first is named).
@@ -73,7 +77,8 @@ def read_csv(path: Path, *, delimiter: str = ",", encoding: str = "utf-8", skip:
     rows: list[list[str]] = []
     try:
         with path.open(newline="", encoding="utf-8-sig" if encoding == "utf-8" else encoding) as stream:
-            reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True)
+            quoting = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+            reader = csv.reader(stream, delimiter=delimiter, skipinitialspace=True, strict=True, quoting=quoting)
             for cells in reader:
                 if not cells or (skip and cells[0].startswith(skip)):
                     continue

@@ -8,7 +8,7 @@ from typing import Literal
 import jax
 import numpy as np
 
-from privsec.core.data import Dataset, Splits
+from privsec.core.data import Dataset, Splits, Step
 from privsec.core.errors import ConfigError, DataError
 from privsec.core.keys import derive, generator
 
@@ -175,4 +175,6 @@ def standardized(dataset: Dataset, public_rows: np.ndarray) -> Dataset:
         )
         for name, each in dataset.attributes.items()
     }
-    return replace(dataset, x=x, standardize=None, constraints=rules, attributes=attributes)
+    done = f"{int(marked.sum())} columns, to mean 0 and deviation 1 of {len(public_rows)} public records"
+    steps = (*dataset.steps, Step("standardize", dataset.size, done))
+    return replace(dataset, x=x, standardize=None, constraints=rules, attributes=attributes, steps=steps)

@@ -60,7 +60,7 @@ class Table(FileSource):
         self._check_header(header, target, source)
         columns = self._columns(header, rows, target, source)
         classes, y = self._levels(columns[target], source)
-        groups = {name: self._levels(columns[name], source)[1].astype(np.int32) for name in self.sensitive}
+        groups = {name: self._levels(columns[name], source) for name in self.sensitive}
         unused = {target} if self.keep_sensitive else {target, *self.sensitive}
         features = {name: self._features(columns[name], source) for name in columns if name not in unused}
         if not features:
@@ -73,7 +73,8 @@ class Table(FileSource):
             class_names=classes,
             feature_names=tuple(part.name for part in flat),
             standardize=np.array([part.scaled for part in flat]),
-            sensitive=groups,
+            sensitive={name: codes.astype(np.int32) for name, (_, codes) in groups.items()},
+            group_names={name: levels for name, (levels, _) in groups.items()},
             constraints=_constraints(features, self.fixed),
             attributes=_attributes(features),
             source=source,

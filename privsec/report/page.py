@@ -9,6 +9,7 @@ from typing import Any
 
 import jinja2
 
+from privsec.measures.fairness import kind_of
 from privsec.report import methods, panels, sections, slices
 from privsec.report.changes import adjusted
 from privsec.report.findings import Finding, find
@@ -57,7 +58,8 @@ def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) 
     headings, utility = sections.utility(reading)
     legend, curves = panels.curves(reading)
     exposed = slices.exposed(reading)
-    used = dict.fromkeys(name for family in (*reading.tested, "utility") for name in reading.measures(family))
+    measured = (name for family in (*reading.tested, "utility") for name in reading.measures(family))
+    used = dict.fromkeys(kind_of(name) for name in measured)
     used |= dict.fromkeys(slices.COLUMNS if exposed else ())
     return {
         "title": str(reading.results.title),
@@ -71,6 +73,7 @@ def _context(reading: Reading, verdict: Verdict, findings: tuple[Finding, ...]) 
         "heat": sections.heat_map(reading),
         "utility_headings": headings,
         "utility": utility,
+        "fairness": sections.fairness(reading),
         "legend": legend,
         "panels": curves,
         "sheets": panels.reconstructions(reading),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from privsec.measures.fairness import MEASURES, kind_of
 from privsec.report.changes import Change, adjusted, change
 from privsec.report.reading import Column, Entry, Reading
 from privsec.report.wording import interval, number, wording
@@ -86,21 +87,51 @@ def _changed(reading: Reading, found: tuple[Change, float] | None, defense: str,
 
 def utility(reading: Reading) -> tuple[list[str], list[tuple[str, list[Shown]]]]:
     """(headings, (defense, utility measures and the change of test accuracy))."""
-    found = reading.measures("utility")
+    found = [name for name in reading.measures("utility") if "[" not in name]
     order = ("test_accuracy", "train_accuracy", "gap", "calibration_error", "epsilon_claimed")
     names = [name for name in order if name in found] + [name for name in found if name not in order]
     rows = []
     for defense in reading.defenses:
         cells = [_of_utility(reading, defense, name) for name in names]
-        made = change(reading, defense, "", "test_accuracy")
-        if made is not None:
-            e = made.estimate
-            cells.append(Shown(number(e.value, "share", True), interval(e, "share", True), f"{e.n:,}", "ok"))
-        else:
-            same = defense == reading.baseline
-            cells.append(Shown("", "", "", "not_applicable", "the reference" if same else "not measured on both sides"))
-        rows.append((defense, cells))
+        rows.append((defense, [*cells, _change_of(reading, defense, "test_accuracy")]))
     return [*(wording(name).title for name in names), "change of test accuracy"], rows
+
+
+def fairness(reading: Reading) -> list[tuple[str, list[str], list[tuple[str, list[Shown]]]]]:
+    """(attribute, headings, (defense, gaps between groups, each group's accuracy, change of the worst)) of each one."""
+    found = [name for name in reading.measures("utility") if kind_of(name) in MEASURES]
+    tables = []
+    for worst in (name for name in found if kind_of(name) == "worst_group_accuracy"):
+        attribute = worst.removesuffix("]").partition("[")[2]
+        gaps = [name for name in found if name.endswith(f"[{attribute}]")]
+        groups = [name for name in found if name.startswith(f"group_accuracy[{attribute}=")]
+        titles = [wording(kind_of(name)).title for name in gaps]
+        titles += [name.removesuffix("]").partition("=")[2] for name in groups]
+        rows = [
+            (
+                defense,
+                [_noted(reading, defense, name) for name in (*gaps, *groups)] + [_change_of(reading, defense, worst)],
+            )
+            for defense in reading.defenses
+        ]
+        tables.append((attribute, [*titles, "change of the worst group's accuracy"], rows))
+    return tables
+
+
+def _noted(reading: Reading, defense: str, name: str) -> Shown:
+    """The entry with what it would be by chance."""
+    cell, entry = shown(reading.entry(defense, "", name), name), reading.entry(defense, "", name)
+    return cell._replace(reason=cell.reason or entry.known.note) if entry.resolved else cell
+
+
+def _change_of(reading: Reading, defense: str, measure: str) -> Shown:
+    """The change of a share against no defense, in percentage points."""
+    made = change(reading, defense, "", measure)
+    if made is None:
+        same = defense == reading.baseline
+        return Shown("", "", "", "not_applicable", "the reference" if same else "not measured on both sides")
+    e = made.estimate
+    return Shown(number(e.value, "share", True), interval(e, "share", True), f"{e.n:,}", "ok")
 
 
 def _of_utility(reading: Reading, defense: str, name: str) -> Shown:

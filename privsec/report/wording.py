@@ -10,6 +10,7 @@ from privsec.measures import (
     attributes,
     evasion,
     extraction,
+    fairness,
     gradient_inversion,
     held_back_classes,
     inversion,
@@ -43,6 +44,7 @@ _MEASURED = {
     "reprogramming": reprogramming.MEASURES,
     "extraction": extraction.MEASURES,
     "utility": utility.MEASURES,
+    "fairness": fairness.MEASURES,
     "slices": slices.MEASURES,
 }
 _STYLES: dict[str, Style] = {"share": "share", "probability": "share", "dB": "two"}
@@ -85,6 +87,11 @@ _WORDINGS = {
     "test_accuracy": Wording("test accuracy", "share"),
     "gap": Wording("gap", "share"),
     "calibration_error": Wording("calibration error", "share"),
+    "group_accuracy": Wording("accuracy", "share"),
+    "worst_group_accuracy": Wording("accuracy of the worst group", "share"),
+    "accuracy_gap": Wording("accuracy, best less worst group", "share"),
+    "demographic_parity": Wording("demographic parity difference", "share"),
+    "equalized_odds": Wording("equalized odds difference", "share"),
     "epsilon_claimed": Wording(
         "claimed epsilon",
         "two",
@@ -97,8 +104,12 @@ _WORDINGS = {
 def wording(name: str) -> Wording:
     """How the measure `name` is shown; one that has no words of its own is shown under its name.
 
-    Where several kinds of attacks have a measure of this name, the reading says what it is for each.
+    Where several kinds of attacks have a measure of this name, the reading says what it is for each. A measure of
+    groups carries their attribute in brackets.
     """
+    if "[" in name:
+        kind, _, of = name.removesuffix("]").partition("[")
+        return wording(kind)._replace(title=f"{wording(kind).title}, {of}")
     found = {kind: measures[name] for kind, measures in _MEASURED.items() if name in measures}
     style = _STYLES.get(next((measure.unit for measure in found.values()), ""), "three")
     known = _WORDINGS.get(name, Wording(name.replace("_", " "), style))

@@ -25,7 +25,7 @@ from privsec.core.errors import NotApplicable, PrivsecError
 from privsec.core.evidence import Evidence
 from privsec.core.recipe import Model, Params
 from privsec.core.target import Target, compiled
-from privsec.runner import evaluators, judge, observed, provenance
+from privsec.runner import evaluators, judge, lineage, observed, provenance
 from privsec.runner.case import Case, Judgement, Tampered
 from privsec.runner.config import Experiment
 from privsec.runner.judging import utility
@@ -101,8 +101,12 @@ class _Run:
             results[cell.digest] = self._fill(cell)
         finished = [(cell, result) for cell in self.plan.cells if (result := results[cell.digest])]
         cells = [result for _, result in finished]
+        if "data" in self.facts:
+            worlds = {seed: self._world(seed) for seed in self.experiment.seeds}
+            self.facts["lineage"] = lineage.write(self.store, worlds, self.plan.cells)
         record = provenance.record(self.experiment, self.store.folder, self.seconds, self.facts)
-        slices = slices_of(self.experiment, cells, record.get("data", {}).get("class_names", ()))
+        said = record.get("data", {})
+        slices = slices_of(self.experiment, cells, said.get("class_names", ()), said.get("group_names"))
         return self.store.save_run(finished, table_of(self.experiment, cells), slices, record)
 
     def _in_bank_order(self, todo: list[Cell]) -> Iterator[Cell]:

@@ -124,7 +124,7 @@ class Cell:
     @functools.cached_property
     def digest(self) -> str:
         """Names the cell's numbers: a finished cell with this digest is never computed again."""
-        parts = [self.attack.digest] if self.attack else ["utility"]
+        parts = [self.attack.digest] if self.attack else ["utility", "groups"]
         parts += [defense.digest for defense in (*self.guards, *self.outputs)]
         population = self.bank.experiment.population
         if self.attack and ("points" in self.attack.requires or self.attack.tampers):

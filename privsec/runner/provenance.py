@@ -32,7 +32,7 @@ def record(
     before = read_json(path) if path.exists() else {}
     spent = before.get("seconds", {})
     return {
-        **{name: before[name] for name in ("data",) if name in before},
+        **{name: before[name] for name in ("data", "lineage") if name in before},
         **facts,
         "privsec": __version__,
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -54,6 +54,7 @@ def data_facts(dataset: Dataset, world: World) -> dict[str, Any]:
         "shape": list(dataset.shape),
         "num_classes": dataset.num_classes,
         "class_names": list(dataset.class_names),
+        "group_names": {name: list(names) for name, names in dataset.group_names.items()},
         "class_counts": np.bincount(dataset.y, minlength=dataset.num_classes).tolist(),
         "candidates": world.candidates.size,
         "population": world.population.size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,12 @@ GROUP = "group:"
 """What the names of group codes begin with in a cell's arrays."""
 
 
-def slices_of(experiment: Experiment, results: Iterable[CellResult], class_names: Sequence[str]) -> pd.DataFrame:
+def slices_of(
+    experiment: Experiment,
+    results: Iterable[CellResult],
+    class_names: Sequence[str],
+    group_names: Mapping[str, Sequence[str]] | None = None,
+) -> pd.DataFrame:
     """Every membership cell by class and by each sensitive attribute of the data set, over all seeds.
 
     `members` and `non_members` are the fewest attacked ones that a model has. `p_holm`, on the rows of
@@ -30,7 +35,9 @@ def slices_of(experiment: Experiment, results: Iterable[CellResult], class_names
         experiment: names data and net.
         results: the run's cells.
         class_names: as far as they are known.
+        group_names: the same of each attribute's groups, in the order of their codes.
     """
+    called = {**(group_names or {}), "class": class_names}
     groups: dict[tuple[str, str], list[CellResult]] = {}
     for cell in results:
         if cell.family == "membership" and cell.status == "ok" and cell.path is not None:
@@ -38,13 +45,13 @@ def slices_of(experiment: Experiment, results: Iterable[CellResult], class_names
     rows = [
         {"data": experiment.data.name, "net": experiment.net.name, "defense": defense, "attack": attack, **row}  # type: ignore[attr-defined]
         for (defense, attack), cells in groups.items()
-        for row in _rows(cells, class_names)
+        for row in _rows(cells, called)
     ]
     return pd.DataFrame(rows, columns=pd.Index(COLUMNS))
 
 
-def _rows(cells: Sequence[CellResult], class_names: Sequence[str]) -> Iterator[dict[str, object]]:
-    seeds = [_values(cell, class_names) for cell in cells]
+def _rows(cells: Sequence[CellResult], called: Mapping[str, Sequence[str]]) -> Iterator[dict[str, object]]:
+    seeds = [_values(cell, called) for cell in cells]
     for attribute in (name for name in seeds[0] if all(name in seed for seed in seeds)):
         for one in slices.estimates(_in_common([seed[attribute] for seed in seeds])):
             for measure, estimate in one.estimates.items():
@@ -68,7 +75,7 @@ def _in_common(seeds: list[tuple[slices.Values, ...]]) -> list[list[slices.Value
     return [[seed[name] for name in shared] for seed in named]
 
 
-def _values(cell: CellResult, class_names: Sequence[str]) -> dict[str, tuple[slices.Values, ...]]:
+def _values(cell: CellResult, called: Mapping[str, Sequence[str]]) -> dict[str, tuple[slices.Values, ...]]:
     """Attribute -> its slices in one cell, whose arrays are read and let go."""
     assert cell.path is not None
     with np.load(cell.path, allow_pickle=False) as file:
@@ -78,7 +85,7 @@ def _values(cell: CellResult, class_names: Sequence[str]) -> dict[str, tuple[sli
     evidence, found = MembershipScores(arrays["scores"]), {}
     for attribute, codes in attributes.items():
         known, of_record = np.unique(codes, return_inverse=True)
-        names = class_names if attribute == "class" else ()
+        names = called.get(attribute, ())
         titles = [str(names[c]) if 0 <= c < len(names) else f"{attribute} {c}" for c in known.tolist()]
         found[attribute] = slices.measure(evidence, arrays["member"], of_record, titles)
     return found

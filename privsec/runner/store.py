@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
 import numpy as np
 import pandas as pd
 import safetensors
@@ -31,6 +28,7 @@ from privsec.core.recipe import Model, Params
 from privsec.runner.config import Experiment
 from privsec.runner.plan import Bank, Cell
 from privsec.runner.results import CellResult, Results, read_json
+from privsec.runner.written import holding, replacing, write_arrays, write_json
 from privsec.targets.saved import leaves_of, params_from
 
 CHECKPOINTS = "checkpoints"
@@ -74,7 +72,7 @@ class Store:
 
     def alone(self, on_wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """Holds the run folder: a second process on the same run waits, then finds everything done."""
-        return _holding(self.folder, on_wait)
+        return holding(self.folder, on_wait)
 
     def forget(self, banks: tuple[Bank, ...]) -> None:
         """Removes what earlier runs of this very experiment left, models included."""
@@ -92,7 +90,7 @@ class Store:
 
     def training(self, bank: Bank, on_wait: Callable[[], None]) -> contextlib.AbstractContextManager[None]:
         """Holds one bank while its models are trained: two runs that share it do not train it twice."""
-        return _holding(self.bank / bank.digest, on_wait)
+        return holding(self.bank / bank.digest, on_wait)
 
     def save_model(self, bank: Bank, name: str, kept: Kept) -> None:
         """Keeps one finished model."""
@@ -101,7 +99,7 @@ class Store:
         if kept.cleaned is not None:
             leaves |= {f"{CLEANED}/{name}": np.asarray(part) for name, part in kept.cleaned._asdict().items()}
         path = self._model_path(bank, name)
-        with _replacing(path) as partial:
+        with replacing(path) as partial:
             safetensors.numpy.save_file(leaves, partial)
 
     def load_model(self, bank: Bank, name: str, model: Model, checkpoints: int = 0) -> Kept | None:
@@ -121,10 +119,19 @@ class Store:
             path.unlink()  # damaged from outside: trained again
             return None
 
+    def load_cleaned(self, bank: Bank, m: int) -> Cleaned | None:
+        """What a defender made of the training set of a finished model, None where nobody did or it is not trained."""
+        path = self._model_path(bank, f"model-{m:05d}")
+        if not path.exists():
+            return None
+        with safetensors.safe_open(path, "np") as file:  # type: ignore[no-untyped-call]
+            names = [name for name in file.keys() if name.startswith(f"{CLEANED}/")]
+            parts = {name.removeprefix(f"{CLEANED}/"): file.get_tensor(name) for name in names}
+        return Cleaned(**parts) if parts else None
+
     def save_poison(self, bank: Bank, poison: Poison) -> None:
         """Keeps what an attacker puts among a bank's records."""
-        with _replacing(self._poison_path(bank)) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, **{k: np.asarray(v) for k, v in poison._asdict().items()})  # type: ignore[arg-type]
+        write_arrays(self._poison_path(bank), {k: np.asarray(v) for k, v in poison._asdict().items()})
 
     def load_poison(self, bank: Bank) -> Poison | None:
         """The same, None where it was not made yet."""
@@ -150,8 +157,7 @@ class Store:
         path = self._cell_path(cell)
         array_path = path.with_suffix(".npz") if arrays else None
         if array_path is not None:
-            with _replacing(array_path) as partial, partial.open("wb") as file:
-                np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+            write_arrays(array_path, arrays)
         values = {
             **{k: getattr(result, k) for k in ("seed", "defense", "attack", "family", "access", "status", "reason")},
             "estimates": {name: estimate._asdict() for name, estimate in result.estimates.items()},
@@ -181,10 +187,10 @@ class Store:
         self, cells: list[tuple[Cell, CellResult]], table: pd.DataFrame, slices: pd.DataFrame, record: dict[str, Any]
     ) -> Results:
         """Writes config, table, slices and record, and opens the run."""
-        with _replacing(self.folder / "config.yaml") as partial:
+        with replacing(self.folder / "config.yaml") as partial:
             partial.write_text(yaml.safe_dump(self.experiment.to_json(), sort_keys=False, allow_unicode=True), "utf-8")
         for name, rows in {"slices": slices, "table": table}.items():
-            with _replacing(self.folder / f"{name}.csv") as partial:
+            with replacing(self.folder / f"{name}.csv") as partial:
                 rows.to_csv(partial, index=False)
         write_json(self.folder / "cells.json", [self._cell_path(cell).name for cell, _ in cells])
         write_json(self.folder / "record.json", record)
@@ -222,12 +228,6 @@ def open_run(folder: str | Path) -> Results:
     return Results(folder, table, record, tuple(_cell_result(folder / "cells" / name) for name in names))
 
 
-def write_json(path: Path, values: Any) -> None:
-    """Writes plain values, NaN as null, in one step."""
-    with _replacing(path) as partial:
-        partial.write_text(json.dumps(_finite(values), indent=1), encoding="utf-8")
-
-
 def slug(title: str) -> str:
     """A title as a file name: letters, digits and hyphens, at most 48 of them.
 
@@ -235,51 +235,6 @@ def slug(title: str) -> str:
     'location-30-what-leaks'
     """
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")[:48].strip("-") or "run"
-
-
-@contextlib.contextmanager
-def _holding(folder: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Locks a folder for this process; `on_wait` is called once if another one has it. A killed process lets go."""
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0.1)
-    except filelock.Timeout:
-        on_wait()
-        lock.acquire()
-    try:
-        for leftover in folder.rglob(".*.partial"):
-            leftover.unlink(missing_ok=True)
-        yield
-    finally:
-        lock.release()
-
-
-@contextlib.contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary neighbor of `path` that takes its place when the block ends well, and vanishes when it does not."""
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o644)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN and no infinity: NaN becomes null, infinity a string that `float` reads."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return None if np.isnan(value) else float(value) if np.isfinite(value) else str(value)
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
 
 
 def _cell_result(path: Path) -> CellResult:

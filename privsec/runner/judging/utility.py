@@ -11,7 +11,7 @@ from privsec.core.access import Access
 from privsec.core.data import Examples
 from privsec.core.estimate import Estimate
 from privsec.core.target import Target
-from privsec.measures import utility
+from privsec.measures import fairness, utility
 from privsec.runner.case import Judgement
 from privsec.runner.plan import Bank
 from privsec.runner.world import World
@@ -25,6 +25,9 @@ def judged(target: Target, world: World, bank: Bank) -> Judgement:
     per_target = utility.measure(correct, member, scores, outside)
     fewest = int(outside.sum(axis=1).min())
     facts: dict[str, Any] = {"kind": "utility", "records": min(bank.recipe.records, fewest)}
+    if world.dataset.sensitive and world.experiment.population.by == "record":
+        found, facts["fairness"] = _fairness(_labels(target, world, correct), world)
+        per_target |= found
     if bank.recipe.dp_event is not None and bank.claim is not None:
         facts |= {**bank.claim._asdict(), **bank.recipe.dp_event._asdict()}
     return Judgement(per_target, facts, {})
@@ -47,12 +50,43 @@ def _asked(world: World) -> tuple[Examples, np.ndarray, np.ndarray]:
     return records, np.concatenate([member, nobody], axis=1), tested
 
 
+def _labels(target: Target, world: World, correct: np.ndarray) -> np.ndarray:
+    """The labels int [T, N] that every target answers with: of two classes, the wrong one is the other."""
+    y, classes = np.asarray(world.candidates.y), world.dataset.num_classes
+    if classes == 2:
+        return np.where(correct > 0, y, 1 - y)
+    asked = (Examples(world.candidates.x, np.full_like(y, c)) for c in range(classes))
+    return np.argmax(np.stack([target.observe(examples, "correct") for examples in asked]), axis=0)
+
+
+def _fairness(labels: np.ndarray, world: World) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The measures of every sensitive attribute by their names in the table, and what is to be said of them."""
+    per_target: dict[str, np.ndarray] = {}
+    facts: dict[str, Any] = {"by_chance": {}, "records": {}, "left_out": {}}
+    for attribute, codes in world.dataset.sensitive.items():
+        names = world.dataset.group_names.get(attribute) or [f"{attribute} {c}" for c in range(int(codes.max()) + 1)]
+        groups = fairness.Groups(np.asarray(codes)[world.splits.candidates], names)
+        y = np.asarray(world.candidates.y)
+        found = fairness.measure(labels, y, world.member, groups, world.dataset.num_classes, world.seed)
+        per_target |= {fairness.named(name, attribute): values for name, values in found.per_target.items()}
+        facts["by_chance"] |= {fairness.named(name, attribute): value for name, value in found.by_chance.items()}
+        records = {fairness.named(f"group_accuracy[{name}]", attribute): n for name, n in found.records.items()}
+        facts["records"] |= records
+        facts["left_out"][attribute] = list(found.left_out)
+    return per_target, facts
+
+
 def estimates(
     per_target: Mapping[str, np.ndarray], facts: Mapping[str, Any], seeds: np.ndarray | None
 ) -> dict[str, Estimate]:
     """The Estimates, the claimed epsilon among them where there is one."""
     pairs = np.arange(len(next(iter(per_target.values())))) // 2
-    answer = utility.estimates(per_target, pairs, seeds, records=facts["records"])
+    by_group = {name: values for name, values in per_target.items() if fairness.kind_of(name) in fairness.MEASURES}
+    of_all = {name: values for name, values in per_target.items() if name not in by_group}
+    answer = utility.estimates(of_all, pairs, seeds, records=facts["records"])
+    if by_group:
+        said = facts["fairness"]
+        answer |= fairness.estimates(by_group, pairs, seeds, by_chance=said["by_chance"], records=said["records"])
     if "epsilon" in facts:
         claimed = facts["epsilon"]
         answer["epsilon_claimed"] = Estimate(claimed, claimed, claimed, 0, f"epsilon at delta {facts['delta']:g}")
