@@ -187,7 +187,7 @@ def _nearness(
             continue
         for t in range(shape[0]):
             own = _distances(images[t, k], truth.x[rows])
-            outside = _distances(images[t, k], held_out.x)
+            outside = _distances(images[t, k], np.asarray(held_out.x))
             candidate[t, k] = rows[np.argmin(own)]
             if len(kept):
                 nearest[t, k] = kept[np.argmin(outside[kept])]
