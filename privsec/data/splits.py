@@ -116,22 +116,22 @@ def _by_class(dataset: Dataset, size: int, key: jax.Array, holdout: float) -> Pa
     wanted = round((1 - holdout) * (dataset.size - 2 * size))
     strangers = 1 + int(np.argmin(np.abs(np.cumsum(counts[order]) - wanted)))
     strange = np.isin(dataset.y, classes[order[:strangers]])
-    known = len(classes) - strangers
-    left = int((~strange).sum()) - 2 * size
-    if known < 2 or left < known:
-        raise DataError(
-            f"{dataset.source or 'the data set'}: population.by class takes whole classes for the attacker "
-            f"({strangers} of {len(classes)} here), and of at least two others candidates and a record each for the "
-            f"defender; size {size} leaves {known} classes, and {max(left, 0)} records for the defender. Write a "
-            "smaller size, or by: record."
-        )
     rows = rng.permutation(np.flatnonzero(~strange))
     place = np.empty(len(rows))  # of each record in its class, as a share of it: a prefix takes as much of each class
     for label in classes[order[strangers:]]:
         here = np.flatnonzero(dataset.y[rows] == label)
         place[here] = (np.arange(len(here)) + rng.random()) / len(here)
     rows = rows[np.argsort(place, kind="stable")]
-    return np.sort(rows[: 2 * size]), np.flatnonzero(strange), rows[2 * size :], dataset.y
+    candidates, held_out = rows[: 2 * size], rows[2 * size :]
+    known = len(classes) - strangers
+    if known < 2 or any(len(np.unique(dataset.y[part])) < known for part in (candidates, held_out)):
+        raise DataError(
+            f"{dataset.source or 'the data set'}: population.by class takes whole classes for the attacker "
+            f"({strangers} of {len(classes)} here), and of at least two others candidates and a record each for the "
+            f"defender; size {size} leaves {known} classes, and {len(held_out)} records for the defender. Write "
+            "a smaller size, or by: record."
+        )
+    return np.sort(candidates), np.flatnonzero(strange), held_out, dataset.y
 
 
 def _drawn(track: np.ndarray, key: jax.Array) -> np.ndarray:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int, Shaped
 
 from privsec.core.data import Examples
 from privsec.core.evidence import Reconstructions
@@ -116,7 +116,7 @@ def measure(
     image = np.broadcast_to(successes(accepted_by_all(truth.class_mean_labels, y)[None], prior.others), success.shape)
     closer = successes(np.ones_like(accepted), near.same)
 
-    def mean(values: Float[np.ndarray, "T K"]) -> Float64[np.ndarray, " T"]:
+    def mean(values: Shaped[np.ndarray, "T K"]) -> Float64[np.ndarray, " T"]:
         return over_classes(np.where(judged, values, np.nan))
 
     own, null, without = mean(success), mean(success[twin]), mean(image)
@@ -187,7 +187,7 @@ def _nearness(
             continue
         for t in range(shape[0]):
             own = _distances(images[t, k], truth.x[rows])
-            outside = _distances(images[t, k], held_out.x)
+            outside = _distances(images[t, k], np.asarray(held_out.x))
             candidate[t, k] = rows[np.argmin(own)]
             if len(kept):
                 nearest[t, k] = kept[np.argmin(outside[kept])]
@@ -210,4 +210,8 @@ def _gap(own: Float64[np.ndarray, " A"], others: Float64[np.ndarray, " B"]) -> f
 def _advantage(own: Float64[np.ndarray, " T"], control: Float64[np.ndarray, " T"]) -> Float64[np.ndarray, " T"]:
     known = np.isfinite(control)
     room = 1 - control[known].mean() if known.any() else 1.0
-    return np.maximum(-1.0, (own - control) / room) if room > 0 else np.where(known, 0.0, np.nan)
+    if room <= 0:  # the control always succeeds, and nothing is left to gain
+        return np.where(known, 0.0, np.nan)
+    gained = (own - control) / room
+    # Only the mean is kept above -1: cut off target by target, losses would weigh less than gains.
+    return gained / max(1.0, -gained[known].mean()) if known.any() else gained
