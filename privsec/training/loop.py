@@ -151,7 +151,9 @@ def _taught(model: Model, recipe: Recipe, given: Arguments) -> jax.Array | None:
     """
     if recipe.teacher is None:
         return None
-    teacher = _train(model, recipe.teacher, given._replace(key=jax.random.fold_in(given.key, TEACHER), start=None)).params
+    teacher = _train(
+        model, recipe.teacher, given._replace(key=jax.random.fold_in(given.key, TEACHER), start=None)
+    ).params
     logits = jax.lax.map(lambda x: model.apply(teacher, x[None])[0], jnp.asarray(given.x), batch_size=256)
     return jax.nn.softmax(logits / recipe.temperature)
 
