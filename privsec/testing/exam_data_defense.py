@@ -37,9 +37,7 @@ def changes_nothing(defense: DataDefense) -> bool:
 def keeps_to_its_stage(defense: DataDefense) -> None:
     """It returns a label, a decision and a suspicion for each record, and leaves the records as they are."""
     data = blobs(0)
-    public, given = blobs(2), Examples(np.array(data.x), np.array(data.y))
-    for part in (*given, *public):
-        part.flags.writeable = False  # whoever writes into them gets an error
+    given, public = (Examples(_read_only(each.x), _read_only(each.y)) for each in (data, blobs(2)))
     made = defense.on_data(given, Curator(public, _fit, keys.root(0)))
     require(isinstance(made, Cleaned), "`on_data` must return Cleaned(y, kept, suspicion)")
     for name, kind in (("y", "i"), ("kept", "b"), ("suspicion", "f")):
@@ -92,6 +90,13 @@ def _fit(y: Array, mask: Array, key: jax.Array) -> Target:
     return Target.of(
         model, loop.train(model, plain_recipe(), data, everything, key, kept=np.pad(mask, (0, rest))).params
     )
+
+
+def _read_only(part: Array) -> np.ndarray:
+    """A copy that whoever writes into it gets an error of."""
+    copy = np.array(part)
+    copy.flags.writeable = False
+    return copy
 
 
 @functools.cache

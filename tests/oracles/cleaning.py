@@ -78,3 +78,18 @@ def groups(x, radius):
         near = [j for j in range(i) if found[j] == j and np.linalg.norm(x[i] - x[j]) <= radius]
         found.append(near[0] if near else i)
     return found
+
+
+def strip_entropy(logits, x, clean):
+    """The mean over blends of the entropy over classes, in bits."""
+    found = []
+    for record in x:
+        total = 0.0
+        for other in clean:
+            blend = np.minimum(record + other, 1) if record.ndim == 3 else (record + other) / 2
+            z = logits(blend[None])[0].astype(float)
+            p = np.exp(z - z.max())
+            p /= p.sum()
+            total += -sum(q * math.log2(q) for q in p if q > 0)
+        found.append(total / len(clean))
+    return np.array(found)

@@ -77,7 +77,7 @@ def distances(
             distance, _ = nearest(x[rows], others, k)
             far[rows] = distance[:, -1] if distance.shape[1] else 0.0
         return far
-    centers = np.stack([np.mean(x[y == c] if own[c] is None else own[c], axis=0) for c in labels])
+    centers = np.stack([np.mean(part if (part := own[c]) is not None else x[y == c], axis=0) for c in labels])
     for i, label in enumerate(labels):
         rows = np.flatnonzero(y == label)
         away = x[rows] - centers[i]

@@ -29,7 +29,8 @@ class Strip(Detector):
 
     `H(x) = -(1/N) sum_n sum_c p_nc log2 p_nc` over N blends of x with public records; a trigger keeps deciding under
     them, so that H is small. Suspicion is log2 K - H, from 0 (any class is as likely) to log2 K (always the same class,
-    surely). A random model is judged by one fixed version of it.
+    surely). Pictures are added and cut off at 1, as the paper's are; of tables the mean is taken. A random model is
+    judged by one fixed version of it.
 
     References: Gao et al. 2019, arXiv 1902.06531; Carlini & Wagner 2017, arXiv 1705.07263 (the attack on both at once).
     """
@@ -39,8 +40,6 @@ class Strip(Detector):
     learns: ClassVar[bool] = False
     blends: int = Field(default=32, ge=1)
     """N: public records laid over each record; each costs one pass through the model."""
-    weight: float = Field(default=0.5, gt=0, lt=1)
-    """How much of a blend is the public record."""
 
     def look(self, model: Model, followed: bool) -> Look:
         del followed
@@ -48,7 +47,7 @@ class Strip(Detector):
 
         def seen(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
             def add(total: jax.Array, clean: jax.Array) -> tuple[jax.Array, None]:
-                logits = model.apply(params, (1 - self.weight) * x + self.weight * clean)
+                logits = model.apply(params, blended(x, clean))
                 return total + entropy(jax.nn.softmax(logits[:, :classes])), None
 
             start = jnp.zeros(len(x))
@@ -86,6 +85,11 @@ class Strip(Detector):
         over, rest = np.sort(order[: self.blends]), np.sort(order[self.blends :])
         inner = {"net": params, "clean": jnp.asarray(np.asarray(public.x, np.float32)[over])}
         return super().on_params(_beside(model, self.blends), inner, public.take(rest), key)
+
+
+def blended(x: Float[Array, " B *features"], clean: Float[Array, " *features"]) -> Float[jax.Array, " B *features"]:
+    """Records with one clean record laid over them: of pictures [H, W, C] in [0, 1] the sum, cut off; else the mean."""
+    return jnp.minimum(jnp.asarray(x) + clean, 1.0) if x.ndim == 4 else (jnp.asarray(x) + clean) / 2
 
 
 def entropy(p: Float[Array, "B C"]) -> Float[jax.Array, " B"]:
