@@ -15,6 +15,7 @@ from privsec.core.evidence import Evidence, MembershipScores, Perturbed, Predict
 from privsec.privacy.accounting import tpr_bound
 from privsec.runner.case import Case, Judgement
 from privsec.runner.judging import (
+    amplification,
     attributes,
     evasion,
     extraction,
@@ -39,6 +40,7 @@ KINDS: Mapping[str, ModuleType] = {
     "reprogramming": reprogramming,
     "extraction": extraction,
     "poisoning": poisoning,
+    "amplification": amplification,
     "utility": utility,
 }
 """What is judged alike: `judged(evidence, case)` holds it against the truth, `estimates` gives intervals."""
@@ -51,13 +53,16 @@ BY_TYPE: Mapping[type, str] = {
     StolenModel: "extraction",
     Triggered: "poisoning",
 }
-"""Kinds of evidence by its type; reconstructions are of classes, or of the records of a batch."""
+"""Kinds of evidence by its type; reconstructions are of classes, or of the records of a batch, and membership may have
+been asked after poisoning."""
 
 
 def judge(evidence: Evidence, case: Case) -> Judgement:
     """Holds evidence of any family against the truth."""
     reconstructed = "gradient_inversion" if "updates" in case.attack.requires else "inversion"
     kind = BY_TYPE.get(type(evidence), reconstructed)
+    if kind == "membership" and case.attack.tampers:
+        kind = "amplification"
     judgement = KINDS[kind].judged(evidence, case)
     return judgement._replace(facts={**judgement.facts, "kind": kind})
 

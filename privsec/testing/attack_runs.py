@@ -181,10 +181,12 @@ def _watched(attack: Attack) -> tuple[Knowledge, np.ndarray, Evidence]:
 
 COUNTED: Mapping[str, Callable[[Attack], Count]] = {
     "membership": inputs_counted,
+    "amplified": inputs_counted,
     "inversion": inputs_counted,
     "evasion": metered,
     "reprogramming": answers_counted,
     "hidden": answers_counted,
     "extraction": budget_counted,
 }
-"""How the queries of an attack are counted, by what it asks; whoever inverts gradients asks the model nothing."""
+"""How the queries of an attack are counted, by what it asks; whoever inverts gradients, or leaves the
+asking to the measures, asks the model nothing."""

@@ -13,6 +13,7 @@ from privsec.core.evidence import Evidence
 from privsec.core.target import Target
 from privsec.testing import (
     toy,
+    toy_amplification,
     toy_attributes,
     toy_evasion,
     toy_extraction,
@@ -58,6 +59,7 @@ WORLDS: Mapping[str, Worlds] = {
     "inversion": Worlds(lambda _: toy.leaking(), lambda _: toy.unrelated()),
     "evasion": Worlds(toy_evasion.fooled, toy_evasion.immune),
     "poisoning": Worlds(toy_poisoning.poisoned, toy_poisoning.spared),
+    "amplified": Worlds(toy_amplification.poisoned, toy_amplification.spared),
     "reprogramming": Worlds(toy_reprogramming.hijackable, toy_reprogramming.unrelated),
     "extraction": Worlds(toy_extraction.copyable, toy_extraction.unlearnable),
     "updates": Worlds(toy_gradients.observed, toy_gradients.others),
@@ -65,13 +67,15 @@ WORLDS: Mapping[str, Worlds] = {
     "hidden": Worlds(toy_attributes.telling, toy_attributes.silent),
 }
 """By what is asked: the family; `hidden`, `updates` or `watched` for inversion of an attribute, of a gradient, or among
-the candidates of a watched training."""
+the candidates of a watched training; `amplified` for membership asked after poisoning."""
 
 
 def question(attack: Attack) -> str:
     """Which line of WORLDS an attack belongs to."""
     if {"updates", "candidates"} <= attack.requires:
         return "watched"
+    if attack.tampers and "points" not in attack.requires:
+        return "amplified"
     return next((part for part in ("hidden", "updates") if part in attack.requires), attack.family)
 
 

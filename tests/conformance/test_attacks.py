@@ -8,15 +8,18 @@ from privsec.attacks import ATTACKS
 from privsec.testing import ATTACK_CHECKS
 
 QUICK = {
+    "adaptive_blend": {"ratio": 0.5, "asked_ratio": 0.6, "rate": 0.15, "pieces": 2},
     "adversarial_program": {"epochs": 15},
     "apgd": {"steps": 5},
     "auto_attack": {"steps": 3, "queries": 5, "classes": 1},
     "bar": {"epochs": 15},
+    "blended": {"ratio": 0.4, "rate": 0.1},
     "boundary_attack": {"queries": 100},
     "brep_mi": {"targets": 12, "reach": 1.0, "radius": 0.1},
     "carlini_wagner": {"steps": 20, "searches": 2},
     "deepfool": {"steps": 5},
     "fab": {"steps": 5, "classes": 2},
+    "feature_collision": {"targets": 4, "rate": 0.08, "steps": 40, "opacity": 0.5},
     "fmn": {"steps": 20},
     "generator_inversion": {"starts": 1},
     "genetic_inversion": {"prior": 5.0},
@@ -30,8 +33,19 @@ QUICK = {
     "mi_fgsm": {"steps": 3},
     "pgd": {"steps": 3},
     "random_noise": {"trials": 20},
+    "sig": {"frequency": 2.0, "rate": 0.15, "amplitude": 0.4, "asked_amplitude": 0.6},
     "square": {"queries": 40},
     "transfer": {"steps": 3, "training": {"epochs": 10}},
+    "truth_serum": {"victims": 30},
+    "wanet": {"strength": 8.0, "rate": 0.2, "cover": 0.5},
+    "witches_brew": {
+        "targets": 4,
+        "rate": 0.08,
+        "radius": 0.3,
+        "steps": 40,
+        "restarts": 1,
+        "surrogates": 1,
+    },
 }
 """Settings at which an attack is examined in place of its defaults, which would take long on models this small, or of
 the control stand at the null."""

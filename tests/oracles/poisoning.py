@@ -95,3 +95,46 @@ def pieces_of(mask, pieces):
             piece = (i * pieces // height, j * pieces // width)
             assert values.setdefault(piece, bool(mask[i, j])) == bool(mask[i, j])
     return values
+
+
+def mismatch(weights, x, y, target, goal):
+    """1 - cos of two gradients of a linear classifier's cross-entropy, entry by entry."""
+    weights = np.asarray(weights, np.float64)
+
+    def gradient(records, labels):
+        total = np.zeros_like(weights)
+        for record, label in zip(records, labels, strict=True):
+            logits = record @ weights
+            scores = np.exp(logits - logits.max())
+            scores /= scores.sum()
+            for d in range(weights.shape[0]):
+                for c in range(weights.shape[1]):
+                    total[d, c] += record[d] * (scores[c] - (c == label))
+        return total.ravel()
+
+    ours, wanted = gradient(np.asarray(x, np.float64), y), gradient(np.asarray(target, np.float64)[None], [goal])
+    return 1 - ours @ wanted / math.sqrt(ours @ ours) / math.sqrt(wanted @ wanted)
+
+
+def collided(weights, x, target, opacity, steps, step, closeness, low, high):
+    """Feature collision under phi(x) = x @ weights, record by record."""
+    weights, target = np.asarray(weights, np.float64), np.asarray(target, np.float64)
+    factor = closeness * (weights.shape[1] / weights.shape[0]) ** 2
+    out = []
+    for record in np.asarray(x, np.float64):
+        base = (1 - opacity) * record + opacity * target
+        place, length = base, step
+
+        def cost(at, base=base):
+            return np.sum((at @ weights - target @ weights) ** 2) + factor * np.sum((at - base) ** 2)
+
+        for _ in range(steps):
+            slope = 2 * weights @ (place @ weights - target @ weights)
+            moved = place - length * slope
+            moved = np.clip((moved + length * factor * base) / (1 + length * factor), low, high)
+            if cost(moved) < cost(place):
+                place = moved
+            else:
+                length /= 2
+        out.append(place)
+    return np.array(out)

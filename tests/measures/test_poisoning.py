@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privsec.core.evidence import Triggered
+from privsec.measures import poisoning
+from tests.oracles import poisoning as oracle
+
+
+def drawn(seed, looked=True, rejecting=False, targets=4, asked=30, records=50):
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 3, (targets, asked))
+    goal = np.where(rng.random(y.shape) < 0.5, -1, (y + 1) % 3)
+    evidence = Triggered(np.zeros((targets, asked, 2), np.float32), y, goal, np.tile(np.arange(asked), (targets, 1)))
+    labels = 4 if rejecting else 3
+    suspicion = rng.normal(size=(targets, records))
+    suspicion[rng.random(suspicion.shape) < 0.2] = np.nan
+    truth = poisoning.PoisonTruth(
+        called=rng.integers(0, labels, y.shape),
+        control=rng.integers(0, labels, y.shape),
+        right=rng.random((targets, 20)) < 0.8,
+        control_right=rng.random((targets, 20)) < 0.9,
+        rejected=3 if rejecting else None,
+        given=rng.random((targets, records)) < 0.7,
+        poisoned=rng.random(records) < 0.2,
+        kept=rng.random((targets, records)) < 0.6 if looked else None,
+        suspicion=suspicion if looked else None,
+    )
+    return evidence, truth
+
+
+@given(seed=st.integers(0, 10_000), looked=st.booleans(), rejecting=st.booleans())
+def test_measures_agree_with_counting(seed, looked, rejecting):
+    evidence, truth = drawn(seed, looked, rejecting)
+    found = poisoning.measure(evidence, truth)
+    for t in range(4):
+        expected = oracle.measures(
+            truth.called[t],
+            truth.control[t],
+            evidence.goal[t],
+            evidence.y[t],
+            truth.rejected,
+            truth.right[t],
+            truth.control_right[t],
+            truth.given[t],
+            truth.poisoned,
+            truth.kept[t] if looked else None,
+            truth.suspicion[t] if looked else None,
+        )
+        expected["poisoned"] = expected.pop("poisoned")
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name][t], value, err_msg=name)
+
+
+def test_a_backdoor_that_always_works_is_an_advantage_of_one_and_an_idle_one_of_none():
+    evidence, truth = drawn(0)
+    evidence = evidence._replace(goal=(evidence.y + 1) % 3)
+    won, lost = evidence.goal, evidence.y
+    every = poisoning.measure(evidence, truth._replace(called=won, control=lost))
+    idle = poisoning.measure(evidence, truth._replace(called=won, control=won))
+    assert (every["advantage"] == 1).all() and (idle["advantage"] == 0).all()
+
+
+def test_a_refusal_is_no_success():
+    evidence, truth = drawn(0, rejecting=True)
+    evidence = evidence._replace(goal=np.full(evidence.y.shape, -1))
+    found = poisoning.measure(evidence, truth._replace(called=np.full(evidence.y.shape, 3)))
+    assert (found["success"] == 0).all() and (found["refused"] == 1).all()
+
+
+def test_without_poison_nothing_is_detected_and_nothing_kept():
+    evidence, truth = drawn(0)
+    found = poisoning.measure(evidence, truth._replace(poisoned=np.zeros(50, bool)))
+    assert np.isnan(found["detected"]).all() and np.isnan(found["poison_kept"]).all()
+    estimates = poisoning.estimates(found)
+    assert not estimates["detected"].resolved and estimates["clean_kept"].resolved
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=40), st.lists(st.floats(-5, 5), min_size=1, max_size=60))
+def test_no_more_than_a_twentieth_of_clean_records_is_accused(poison, clean):
+    poison, clean = np.array(poison), np.array(clean)
+    found = poisoning.detected(poison, clean)
+    threshold = np.sort(clean)[::-1][int(0.05 * len(clean))]
+    assert np.mean(clean > threshold) <= 0.05 and found == np.mean(poison > threshold)
+
+
+def test_intervals_count_the_points_and_contain_the_value():
+    evidence, truth = drawn(5)
+    for name, estimate in poisoning.estimates(poisoning.measure(evidence, truth)).items():
+        assert estimate.low <= estimate.value <= estimate.high, name
+        assert estimate.n == 30
+    several = poisoning.estimates(
+        {k: np.tile(v, 2) for k, v in poisoning.measure(evidence, truth).items()}, np.repeat([0, 1], 4)
+    )
+    assert several["success"].value == pytest.approx(float(poisoning.measure(evidence, truth)["success"].mean()))
+
+
+def test_exhibits_are_of_the_first_target():
+    evidence, truth = drawn(1)
+    shown = poisoning.exhibits(evidence, truth)
+    assert len(shown["asked"]) == len(shown["y"]) == poisoning.SHOWN
+    np.testing.assert_array_equal(shown["won"], poisoning.wins(truth.called, evidence, None))
+    said = truth.given & ~np.isnan(truth.suspicion)
+    assert len(shown["poison_suspicion"]) + len(shown["clean_suspicion"]) == said.sum()

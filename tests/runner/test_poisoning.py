@@ -1,0 +1,124 @@
+"""Poisoned models beside their nulls, from a config to the table, also where a run was interrupted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from privsec.runner import execute
+from privsec.runner.execute import run
+from privsec.runner.plan import plan
+from privsec.training import many
+
+TINY = {
+    "title": "Poison",
+    "data": {"name": "digits", "limit": 700},
+    "net": {"name": "mlp", "hidden": [16]},
+    "training": {"epochs": 10, "batch_size": 25, "learning_rate": 0.01},
+    "population": {"models": 4, "size": 100, "points": 60},
+    "attacks": [
+        {"name": "badnets", "rate": 0.1},
+        {"name": "badnets", "label": "hardly", "rate": 0.005},
+        {"name": "label_flip", "rate": 0.4},
+        {"name": "truth_serum", "victims": 60, "copies": 2},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def quietly():
+    import io
+
+    from rich.console import Console
+
+    from privsec.runner.progress import Narrator
+
+    return Narrator(Console(file=io.StringIO()))
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory, quietly):
+    """One finished run, and the folder that holds it."""
+    out = tmp_path_factory.mktemp("runs")
+    return run(TINY, out=out, narrator=quietly), out
+
+
+def value(results, attack, measure):
+    table = results.table
+    rows = table[(table.attack == attack) & (table.measure == measure) & (table.seed == "all")]
+    assert len(rows) == 1 and rows.status.item() == "ok", rows
+    return rows.value.item()
+
+
+def test_attacks_before_the_training_have_models_of_their_own_beside_the_control():
+    made = plan(TINY)
+    titles = {bank.title for bank in made.banks}
+    assert titles == {
+        "no defense",
+        *(
+            f"no defense, after {name}"
+            for name in ("badnets", "hardly", "label_flip", "truth_serum", "records left out")
+        ),
+    }
+    cells = {cell.title: cell for cell in made.cells}
+    clean = cells[""].bank
+    assert cells["badnets"].control is clean and cells["truth_serum"].control is clean
+    assert cells["label_flip"].control.title.endswith("records left out")
+    assert cells["truth_serum"].bank.recipe.records == 100 + 120 and clean.recipe.records == 100
+
+
+def test_a_backdoor_works_on_poisoned_models_and_hardly_any_poison_does_nothing(done):
+    results, _ = done
+    assert value(results, "badnets", "success") > 0.8 and value(results, "badnets", "null_success") < 0.2
+    assert value(results, "badnets", "clean_accuracy") > value(results, "badnets", "unpoisoned_accuracy") - 0.1
+    assert value(results, "badnets", "poisoned") == pytest.approx(0.1)
+    assert abs(value(results, "hardly", "advantage")) < 0.3 < value(results, "badnets", "advantage")
+    assert value(results, "label_flip", "advantage") > 0.03
+    assert value(results, "label_flip", "poisoned") == pytest.approx(0.4)
+
+
+def test_truth_serum_is_held_against_the_same_attack_without_poison(done):
+    results, _ = done
+    cell = next(c for c in results.cells if c.attack == "truth_serum")
+    assert cell.facts["kind"] == "amplification" and cell.facts["victims"] == 60 and cell.facts["negatives"] == 4 * 30
+    assert value(results, "truth_serum", "poisoned") == pytest.approx(120 / 220)
+    assert value(results, "truth_serum", "auc") > value(results, "truth_serum", "unpoisoned_auc")
+
+
+def test_exhibits_show_what_was_planted_and_what_is_asked(done):
+    results, _ = done
+    cell = next(c for c in results.cells if c.attack == "badnets")
+    shown = cell.arrays
+    assert shown["planted"].shape[1:] == shown["asked"].shape[1:] == shown["before"].shape[1:] == (8, 8, 1)
+    assert (shown["planted_y"] == 0).all() and not (shown["y"] == 0).any()
+    changed = np.abs(shown["asked"] - shown["before"]).max(axis=(0, 3)) > 0
+    assert changed[-3:, -3:].any() and not changed[:5].any() and not changed[:, :5].any()
+
+
+def test_what_was_finished_is_neither_trained_nor_poisoned_again(done, quietly, monkeypatch):
+    results, out = done
+    before = results.table
+    for path in (results.folder / "cells").glob("*.json"):
+        path.unlink()
+    dropped = sorted((out / "bank").glob("*/model-00002.safetensors"))[0]
+    dropped.unlink()
+    trained, original = [], many.train_many
+
+    def counting(*args, models=None, **kwargs):
+        trained.extend(models)
+        yield from original(*args, models=trained[-len(models) :], **kwargs)
+
+    monkeypatch.setattr(execute.many, "train_many", counting)
+    again = run(TINY, out=out, narrator=quietly).table
+    assert trained == [2]
+    columns = ["attack", "measure", "seed"]
+    left, right = (table.sort_values(columns).reset_index(drop=True) for table in (before, again))
+    np.testing.assert_allclose(left.value.astype(float), right.value.astype(float), rtol=1e-6)
+
+
+def test_poison_that_cannot_be_made_is_a_reason_in_the_table(tmp_path, quietly):
+    given = {**TINY, "attacks": [{"name": "badnets", "size": 9}, {"name": "truth_serum", "victims": 5000}]}
+    results = run({**given, "population": {"models": 4, "size": 100}}, out=tmp_path, narrator=quietly)
+    reasons = {cell.attack: (cell.status, cell.reason) for cell in results.cells if cell.attack}
+    assert reasons["badnets"][0] == "not_applicable" and "9 x 9" in reasons["badnets"][1]
+    assert reasons["truth_serum"][0] == "not_applicable" and "5000 victims" in reasons["truth_serum"][1]
