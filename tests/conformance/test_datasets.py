@@ -20,6 +20,9 @@ REAL = {
     "iwpc_warfarin": {"path": "iwpc_warfarin.csv"},
     "steak_survey": {"path": "steak_risk_survey.csv"},
     "usps": {"path": "usps.npz"},
+    "compas": {"path": "compas_two_years.csv"},
+    "sms_spam": {"path": "sms_spam.tsv"},
+    "spambase": {"path": "spambase.npz"},
 }
 """Data sets of which a file may be at hand, and how much of it is examined."""
 BUNDLED = [name for name, spec in DATASETS.specs.items() if not issubclass(spec, FileSource)]

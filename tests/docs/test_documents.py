@@ -99,7 +99,10 @@ def test_every_decision_is_listed():
 
 CODE = [
     pytest.param(block, id=f"{name(page)}-{i}")
-    for page in (README, *(ROOT / "docs" / page for page in ("privacy.md", "audit.md", "targets.md")))
+    for page in (
+        README,
+        *(ROOT / "docs" / page for page in ("privacy.md", "audit.md", "targets.md", "data-quality.md")),
+    )
     for i, block in enumerate(blocks(page, "python"))
 ]
 
