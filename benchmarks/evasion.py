@@ -94,9 +94,8 @@ def ours(target: privsec.Target, points: Examples) -> Iterator[Entry]:
 
 def compiled(target: privsec.Target, points: Examples) -> None:
     """Compiles our attacks, which is not timed with them but told: on as many points as one program takes."""
-    PGD(radius=RADIUS, steps=1).run(
-        target, privsec.Knowledge(10, points=points.take(np.arange(CHUNK))), jax.random.key(0)
-    )  # what all attacks begin with
+    knowledge = privsec.Knowledge(10, points=points, box=(np.float32(0), np.float32(1)))
+    PGD(radius=RADIUS, steps=1).run(target, knowledge, jax.random.key(0))  # what attacks on so many points begin with
     for entry in ours(target, points.take(np.arange(CHUNK))):
         start = time.perf_counter()
         entry.run()
