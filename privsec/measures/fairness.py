@@ -112,7 +112,7 @@ def measure(
     of_group = counts.sum(axis=(2, 3)).min(axis=0)
     large, known = of_group >= FEWEST, counts.sum(axis=3).min(axis=0) >= FEWEST
     accuracy, gaps = _gaps(counts, large, known)
-    per_target = {f"group_accuracy[{groups.names[g]}]": accuracy[:, g] for g in np.flatnonzero(large)}
+    per_target = {f"group_accuracy[{groups.names[g]}]": accuracy[:, g] for g in np.flatnonzero(large).tolist()}
     random = np.random.default_rng(seed)
     drawn: dict[str, list[float]] = {name: [] for name in GAPS}
     for _ in range(DRAWS):
@@ -125,7 +125,7 @@ def measure(
         per_target | gaps,
         {name: float(np.mean(values)) for name, values in drawn.items()},
         {str(name): int(count) for name, count in zip(groups.names, of_group, strict=True)},
-        tuple(str(groups.names[g]) for g in np.flatnonzero(~large)),
+        tuple(str(groups.names[g]) for g in np.flatnonzero(~large).tolist()),
     )
 
 

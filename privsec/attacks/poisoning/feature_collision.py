@@ -64,7 +64,7 @@ def _collided(surrogates: Target, spec: FeatureCollision, x: jax.Array, y: jax.A
     del y
     look, params = features(surrogates.model), surrogates.params
     base = (1 - spec.opacity) * x + spec.opacity * aim.x
-    wanted = jax.vmap(lambda at: look(at, aim.x[None])[1])(params)
+    wanted = jax.vmap(lambda at: look(at, jnp.asarray(aim.x)[None])[1])(params)
     weight = spec.closeness * (wanted.shape[-1] / aim.x.size) ** 2
 
     def spread(part: jax.Array) -> jax.Array:

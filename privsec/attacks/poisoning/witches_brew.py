@@ -81,7 +81,8 @@ def _brewed(
     surrogates: Target, spec: WitchesBrew, x: jax.Array, y: jax.Array, aim: Aim, box: Box, key: jax.Array
 ) -> jax.Array:
     model, params, (low, high) = surrogates.model, surrogates.params, box
-    wanted = jax.vmap(jax.grad(lambda at: loss(model, at, aim.x[None], aim.goal[None])))(params)
+    record, goal = jnp.asarray(aim.x)[None], jnp.asarray(aim.goal)[None]
+    wanted = jax.vmap(jax.grad(lambda at: loss(model, at, record, goal)))(params)
     width = high - low
     schedule = {round(share * spec.steps): 0.1 for share in DECAYS}
     adam = optax.adam(optax.piecewise_constant_schedule(spec.step, schedule))

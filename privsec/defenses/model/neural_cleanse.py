@@ -93,7 +93,7 @@ class NeuralCleanse(ModelDefense):
         mask, pattern, reached = map(
             np.asarray, _search(model, self.steps, params, x, tuple(map(jnp.asarray, box)), self.step_size)
         )
-        norm = np.sum(mask, axis=tuple(range(1, mask.ndim)), dtype=np.float64)
+        norm = mask.reshape(len(mask), -1).sum(axis=1, dtype=np.float64)
         return Triggers(mask, pattern, norm, reached, flagged(norm, self.alarms) & reached)
 
 
@@ -158,7 +158,7 @@ def _search(
 
         def cost(free: tuple[jax.Array, jax.Array], price: jax.Array) -> tuple[jax.Array, tuple]:
             mask, pattern = trigger(free)
-            logits = model.apply(params, stamped(x, mask, pattern))
+            logits = model.apply(params, jnp.asarray(stamped(x, mask, pattern)))
             led, norm = jnp.mean(jnp.argmax(logits, axis=-1) == label), jnp.sum(mask)
             return jnp.mean(cross_entropy(logits, goal)) + price * norm, (led, norm, (mask, pattern))
 
