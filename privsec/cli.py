@@ -282,8 +282,8 @@ def data_check(
 
     Exit status: 0 no rule is broken, 1 some are, or the file cannot be read, 2 wrong usage or schema.
     """
-    from privsec.data.schema.files import check
     from privsec.report.data_quality import problems
+    from privsec.schema.files import check
 
     found = check(file, schema)
     typer.echo(json.dumps(found.as_json(), indent=1) if as_json else problems(found))
@@ -304,8 +304,8 @@ def data_schema(
     encoding: Annotated[str, typer.Option(help="Of the text, for example latin-1.")] = "utf-8",
 ) -> None:
     """Writes the strictest rules that a clean file keeps; read and loosen them before you enforce them."""
-    from privsec.data.schema.files import infer
-    from privsec.data.schema.rules import write
+    from privsec.schema.files import infer
+    from privsec.schema.rules import write
 
     rules, remarks = infer(file, slack=slack, delimiter=delimiter, encoding=encoding)
     typer.echo(write(rules, out))

@@ -76,8 +76,8 @@ class Fairness(NamedTuple):
 
 def measure(
     predicted: Integer[np.ndarray, "T N"],
-    y: Integer[np.ndarray, " N"],
-    member: Bool[np.ndarray, "T N"],
+    y: Integer[np.ndarray, " _N"],
+    member: Bool[np.ndarray, "_T _N"],
     groups: Groups,
     classes: int,
     seed: int = 0,

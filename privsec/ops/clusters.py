@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Bool, Float, Float64
 
@@ -29,17 +31,14 @@ def principal(x: Float[np.ndarray, "N F"], components: int, *, whiten: bool = Fa
 def two_means(x: Float[np.ndarray, "N F"], rng: np.random.Generator) -> Bool[np.ndarray, " N"]:
     """Which of two clusters each record is in, True for the smaller one: the best of several runs of Lloyd's k-means.
 
-    First centers are drawn by k-means++ (Arthur & Vassilvitskii 2007). Where all records are the same, or there is one,
-    none is in the smaller cluster.
+    First centers are the means of both halves of each axis, and others drawn by k-means++ (Arthur & Vassilvitskii
+    2007). Where all records are the same, or there is one, none is in the smaller cluster.
     """
     x = np.asarray(x, np.float64)
     best, side = np.inf, np.zeros(len(x), bool)
-    for _ in range(RESTARTS):
-        first = x[rng.integers(len(x))]
-        squares = np.sum((x - first) ** 2, axis=1)
-        if squares.sum() <= 0:
-            return side
-        centers = np.stack([first, x[rng.choice(len(x), p=squares / squares.sum())]])
+    if not np.any(x != x[:1]):
+        return side
+    for centers in _starts(x, rng):
         for _ in range(ITERATIONS):
             squares = np.stack([np.sum((x - center) ** 2, axis=1) for center in centers])
             second = squares[1] < squares[0]
@@ -51,6 +50,18 @@ def two_means(x: Float[np.ndarray, "N F"], rng: np.random.Generator) -> Bool[np.
         if cost < best - 1e-9:
             best, side = cost, second
     return side if side.mean() <= 0.5 else ~side
+
+
+def _starts(x: Float[np.ndarray, "N F"], rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Pairs of first centers [2, F]."""
+    for axis in x.T:
+        beyond = axis > (axis.min() + axis.max()) / 2
+        if beyond.any():
+            yield np.stack([x[~beyond].mean(axis=0), x[beyond].mean(axis=0)])
+    for _ in range(RESTARTS):
+        first = x[rng.integers(len(x))]
+        squares = np.sum((x - first) ** 2, axis=1)
+        yield np.stack([first, x[rng.choice(len(x), p=squares / squares.sum())]])
 
 
 def silhouette(x: Float[np.ndarray, "N F"], side: Bool[np.ndarray, " N"], rng: np.random.Generator) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from privsec.data.schema.files import Checked
-from privsec.data.schema.rules import Problem
 from privsec.runner.lineage_check import Lineage
+from privsec.schema.files import Checked
+from privsec.schema.rules import Problem
 
 
 def problems(found: Checked) -> str:

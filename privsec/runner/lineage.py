@@ -17,13 +17,13 @@ from privsec import __version__
 from privsec.core.data import Dataset
 from privsec.core.defense import Cleaned
 from privsec.data.formats import sha256
-from privsec.data.schema import arrays
 from privsec.runner.config import Experiment
 from privsec.runner.mixture import Mixture, mixed
 from privsec.runner.plan import Bank, Cell
 from privsec.runner.store import Store
 from privsec.runner.world import World
 from privsec.runner.written import write_arrays, write_json
+from privsec.schema import arrays
 
 FILE = "lineage.json"
 FOLDER = "lineage"

@@ -19,8 +19,8 @@ from privsec.data.npz import Npz
 from privsec.data.purchase100 import Purchase100
 
 NAMES = (
-    "adult breast_cancer cifar10 csv digits fashion_mnist gtsrb image_folder iwpc_warfarin location30 mnist npz"
-    " orl_faces purchase100 squares steak_survey texas100 usps"
+    "adult breast_cancer cifar10 compas csv digits fashion_mnist gtsrb image_folder iwpc_warfarin location30 mnist npz"
+    " orl_faces purchase100 sms_spam spambase squares steak_survey texas100 usps"
 ).split()
 FILES = [spec for spec in DATASETS.specs.values() if issubclass(spec, FileSource)]
 

@@ -36,8 +36,10 @@ def test_ratios_know_neither_scale_nor_shift(z, y, step, scale, shift):
 @given(logits, st.integers(0, 4))
 def test_every_loss_rises_as_the_true_class_falls(z, y):
     higher, lower = jnp.asarray(z)[None], jnp.asarray(z)[None].at[0, y].add(-0.125)
-    for loss in (margins.cross_entropy, margins.margin):
-        assert float(loss(lower, of(y))[0]) > float(loss(higher, of(y))[0])
+    assert float(margins.margin(lower, of(y))[0]) > float(margins.margin(higher, of(y))[0])
+    before, after = (float(margins.cross_entropy(z, of(y))[0]) for z in (higher, lower))
+    # Near 0 a rise by an eighth is below what float32 can tell from logits of 10 (an ulp of 1e-6).
+    assert after > before if before > 1e-4 else after >= before
     wrong = int(np.argmax(z)) != y
     assert (float(margins.margin(higher, of(y))[0]) > 0) == wrong == (float(margins.dlr(higher, of(y))[0]) > 0)
 

@@ -93,8 +93,8 @@ def explanation(attributions: Float[jax.Array, " B *features"]) -> Float[jax.Arr
 
     Images [B, H, W, C] are summed over channels and averaged over at most `CELLS` x `CELLS` cells.
 
-    >>> explanation(jnp.array([[3.0, -4.0]])).round(3).tolist()
-    [[0.6, -0.8, 1.609]]
+    >>> [round(float(value), 3) for value in explanation(jnp.array([[3.0, -4.0]]))[0]]
+    [0.6, -0.8, 1.609]
     """
     if attributions.ndim == 4:
         attributions = jnp.sum(attributions, axis=-1)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from privsec.core.errors import ConfigError, DataError
-from privsec.data.schema import files, rules
+from privsec.schema import files, rules
 
 TABLE = "age,sex,note\n20,f,a\n31,m,\n42,f,b\n"
 

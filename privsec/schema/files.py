@@ -12,8 +12,8 @@ import pandas as pd
 
 from privsec.core.errors import ConfigError, DataError
 from privsec.data import formats
-from privsec.data.schema import arrays, rules, tables
-from privsec.data.schema.rules import ArraySchema, Problem, Schema, TableSchema
+from privsec.schema import arrays, rules, tables
+from privsec.schema.rules import ArraySchema, Problem, Schema, TableSchema
 
 Content = pd.DataFrame | dict[str, np.ndarray]
 TABLES = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from privsec.data.schema import arrays
-from privsec.data.schema.rules import Array, ArraySchema
+from privsec.schema import arrays
+from privsec.schema.rules import Array, ArraySchema
 
 ANY = st.sampled_from([np.uint8, np.int64, np.float32, np.float64, np.bool_]).flatmap(
     lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=3, min_side=1, max_side=4))

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from privsec.core.errors import ConfigError
-from privsec.data.schema import tables
-from privsec.data.schema.rules import MISSING_VALUES, Column, TableSchema
+from privsec.schema import tables
+from privsec.schema.rules import MISSING_VALUES, Column, TableSchema
 
 NUMBERS = st.floats(-1e6, 1e6, allow_nan=False).map(str) | st.integers(-1000, 1000).map(str)
 CELLS = st.one_of(NUMBERS, st.sampled_from(["a", "b", "C d", "ü", "1e999", "-inf", *MISSING_VALUES]))

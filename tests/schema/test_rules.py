@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from privsec.core.errors import ConfigError
-from privsec.data.schema import rules
-from privsec.data.schema.rules import Array, ArraySchema, Column, TableSchema
+from privsec.schema import rules
+from privsec.schema.rules import Array, ArraySchema, Column, TableSchema
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from privsec.core.errors import ConfigError, did_you_mean
-from privsec.data.schema.rules import MISSING_VALUES, SHOWN, Column, Problem, TableSchema
+from privsec.schema.rules import MISSING_VALUES, SHOWN, Column, Problem, TableSchema
 
 if TYPE_CHECKING:
     from pandera.pandas import Check

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from privsec.core.errors import did_you_mean
-from privsec.data.schema.rules import SHOWN, Array, ArraySchema, Problem
+from privsec.schema.rules import SHOWN, Array, ArraySchema, Problem
 
 MAX_CLASSES = 1000
 """Whole numbers 0 .. C-1 with more values than this are no labels."""
