@@ -149,13 +149,14 @@ def starts_of(points: Examples) -> np.ndarray:
     return np.asarray(points.x)[np.argmin(np.where(y[:, None] == y, np.inf, gaps), axis=1)]
 
 
-def others(target: privsec.Target, points: Examples, looped: int, memory_format: str) -> Iterator[Entry]:
+def others(target: privsec.Target, points: Examples, looped: int, threads: int, memory_format: str) -> Iterator[Entry]:
     """The same of every tool that can be imported; ART's HopSkipJump, a loop over samples, gets `looped` points."""
     begun = starts_of(points)
     for tool, attacks_of in (("foolbox", foolbox), ("art", art)):
         try:
             module = twin(target, np.asarray(points.x[:100]), memory_format=memory_format)
             attacks = attacks_of(module)
+            importlib.import_module("torch").set_num_threads(threads)
         except ImportError as missing:
             print(f"{tool} is left out: {missing}")
             continue
@@ -212,7 +213,7 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=5, help="of ART's HopSkipJump and ours, in turns; others run once"
     )
-    parser.add_argument("--threads", type=int, help="of torch; by default its own choice")
+    parser.add_argument("--threads", type=int, default=1, help="of torch; on busy cores more wait for each other")
     formats = ("contiguous_format", "channels_last")
     parser.add_argument("--memory-format", choices=formats, default=formats[0], help="of torch's convolutions")
     parser.add_argument("--only", choices=("pgd", "square", "hop_skip_jump"))
@@ -220,9 +221,8 @@ def main() -> None:
     target, known = trained(given.data, given.net, given.records)
     points = known.take(np.arange(given.points))
     compiled(target, points)
-    if given.threads:
-        importlib.import_module("torch").set_num_threads(given.threads)
-    entries = [*ours(target, points), *others(target, points, given.looped, given.memory_format)]
+    theirs = others(target, points, given.looped, given.threads, given.memory_format)
+    entries = [*ours(target, points), *theirs]
     entries = [entry for entry in entries if given.only in (None, entry.attack)]
     warnings.simplefilter("ignore")  # of the other tools
     costs: dict[tuple[str, str], list[Cost]] = {entry[:2]: [] for entry in entries}
@@ -237,10 +237,10 @@ def main() -> None:
     for entry in sorted(entries, key=lambda entry: entry.attack, reverse=True):
         print(line(target, entry, costs[entry[:2]]))
     if all(costs.get(name) for name in CLAIMED):
-        theirs, own = (costs[name] for name in CLAIMED)
-        print("by processor time:", json.dumps(ratios(theirs, own, "processor")))
+        loop, own = (costs[name] for name in CLAIMED)
+        print("by processor time:", json.dumps(ratios(loop, own, "processor")))
         against = f"ART {importlib.metadata.version('adversarial-robustness-toolbox')}, {given.net}, seconds a query"
-        print(json.dumps({"claim": CLAIM, "against": against, **ratios(theirs, own, "seconds")}))
+        print(json.dumps({"claim": CLAIM, "against": against, **ratios(loop, own, "seconds")}))
 
 
 if __name__ == "__main__":
