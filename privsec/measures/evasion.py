@@ -30,6 +30,7 @@ from privsec.measures.outcomes import (
     refusals,
     wins,
 )
+from privsec.measures.pairs import pairs_of
 
 ALARM = 1e-3
 """Chance that an honest cell fails one statistical self-check."""
@@ -234,9 +235,7 @@ def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | Non
         per_target: what `measure` returned, several seeds one after the other.
         seeds: which seed a target belongs to; None for one seed.
     """
-    count = len(per_target["points"])
-    seed = np.zeros(count, np.int64) if seeds is None else np.asarray(seeds)
-    place = np.array([int(np.sum(seed[:t] == seed[t])) for t in range(count)])  # within its seed
+    pairs, seed = pairs_of(len(per_target["points"]), seeds)
     points = int(np.min(per_target["points"]))
     means = {name: float(np.mean(values)) for name, values in per_target.items()}
 
@@ -249,7 +248,7 @@ def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | Non
         return shared_points(
             values,
             _over_points(name, means, points),
-            place // 2,
+            pairs,
             seed,
             points=points,
             unit=unit,

@@ -12,6 +12,7 @@ from privsec.core.estimate import Estimate
 from privsec.core.evidence import StolenModel
 from privsec.measures.advantage import advantage, over_points
 from privsec.measures.intervals import Ids, Measure, clopper_pearson, shared_points
+from privsec.measures.pairs import pairs_of
 
 MEASURES: dict[str, Measure] = {
     "advantage": Measure(
@@ -117,9 +118,7 @@ def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | Non
         per_target: what `measure` returned, several seeds one after the other.
         seeds: which seed a target belongs to; None for one seed.
     """
-    count = len(per_target["points"])
-    seed = np.zeros(count, np.int64) if seeds is None else np.asarray(seeds)
-    pairs = np.array([int(np.sum(seed[:t] == seed[t])) for t in range(count)]) // 2
+    pairs, seed = pairs_of(len(per_target["points"]), seeds)
     known = {name: np.asarray(values, np.float64)[np.isfinite(values)] for name, values in per_target.items()}
     means = {name: float(np.mean(values)) if len(values) else 0.0 for name, values in known.items()}
     points = int(np.min(per_target["points"]))

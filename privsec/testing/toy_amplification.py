@@ -23,7 +23,7 @@ from privsec.measures import amplification
 from privsec.measures.intervals import cluster_mean
 from privsec.testing import toy
 from privsec.testing.toy import Gain
-from privsec.testing.toy_poisoning import CLASSES, SHAPE, records, trained
+from privsec.testing.toy_poisoning import CLASSES, SHAPE, declared, halves, records, trained
 
 CANDIDATES = 240
 MODELS = 12
@@ -47,15 +47,7 @@ class AmplificationWorld:
 
     def known(self, attack: Attack, without: Iterable[str] = ()) -> Knowledge:
         """The parts of Knowledge that `attack` declares, less those named."""
-        parts, given = attack.requires - set(without), self.knowledge
-        shares = "references" in parts
-        return replace(
-            given,
-            candidates=given.candidates if "candidates" in parts else None,
-            references=self.bank.restrict(attack.needs) if shares else None,
-            included=given.included if shares else None,
-            usable=given.usable if shares else None,
-        )
+        return declared(self.knowledge, self.bank, attack, without)
 
     def gains(self, evidence: Evidence) -> Mapping[str, Gain]:
         """What the attacker gains in AUC and in TPR over itself without the poison, tested over pairs."""
@@ -109,6 +101,4 @@ def _candidates() -> Examples:
 
 @functools.cache
 def _include() -> np.ndarray:
-    rng = np.random.default_rng(5)
-    halves = rng.permuted(np.tile(np.arange(CANDIDATES) % 2 == 0, (MODELS // 2, 1)), axis=1)
-    return np.stack([halves, ~halves], axis=1).reshape(MODELS, CANDIDATES)
+    return halves(MODELS, CANDIDATES, 5)

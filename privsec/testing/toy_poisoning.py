@@ -55,17 +55,7 @@ class PoisoningWorld:
 
     def known(self, attack: Attack, without: Iterable[str] = ()) -> Knowledge:
         """The parts of Knowledge that `attack` declares, less those named."""
-        parts, given = attack.requires - set(without), self.knowledge
-        shares = "references" in parts
-        return replace(
-            given,
-            candidates=given.candidates if "candidates" in parts else None,
-            population=given.population if "population" in parts else None,
-            points=given.points if "points" in parts else None,
-            references=self.bank.restrict(attack.needs) if shares else None,
-            included=given.included if shares else None,
-            usable=given.usable if shares else None,
-        )
+        return declared(self.knowledge, self.bank, attack, without)
 
     def gains(self, evidence: Evidence) -> Mapping[str, Gain]:
         """What the models do for the attacker that the spared ones do not, tested over the records asked about."""
@@ -76,6 +66,28 @@ class PoisoningWorld:
         value = float(advantage(won.mean(axis=1), null.mean(axis=1), count).mean())
         mean = cluster_mean((won.astype(float) - null).ravel(), np.asarray(evidence.rows).ravel())
         return {"advantage": Gain(value, mean.p_value)}
+
+
+def declared(given: Knowledge, bank: Target, attack: Attack, without: Iterable[str]) -> Knowledge:
+    """The parts of Knowledge that `attack` declares, less those named; its references are the bank's models."""
+    parts = attack.requires - set(without)
+    shares = "references" in parts
+    return replace(
+        given,
+        candidates=given.candidates if "candidates" in parts else None,
+        population=given.population if "population" in parts else None,
+        points=given.points if "points" in parts else None,
+        references=bank.restrict(attack.needs) if shares else None,
+        included=given.included if shares else None,
+        usable=given.usable if shares else None,
+    )
+
+
+def halves(models: int, candidates: int, seed: int) -> np.ndarray:
+    """Who is trained on what, bool [M, N]: a random half of the candidates, and for the twin the others."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.permuted(np.tile(np.arange(candidates) % 2 == 0, (models // 2, 1)), axis=1)
+    return np.stack([drawn, ~drawn], axis=1).reshape(models, candidates)
 
 
 def called(models: Target, x: np.ndarray) -> np.ndarray:
@@ -173,9 +185,7 @@ def _candidates() -> Examples:
 
 @functools.cache
 def _include() -> np.ndarray:
-    rng = np.random.default_rng(3)
-    halves = rng.permuted(np.tile(np.arange(CANDIDATES) % 2 == 0, (MODELS // 2, 1)), axis=1)
-    return np.stack([halves, ~halves], axis=1).reshape(MODELS, CANDIDATES)
+    return halves(MODELS, CANDIDATES, 3)
 
 
 @functools.cache
