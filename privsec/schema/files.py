@@ -147,7 +147,7 @@ def _cells(path: Path, delimiter: str, schema: Schema) -> pd.DataFrame:
 
 def _parquet(path: Path) -> pd.DataFrame:
     try:
-        import pyarrow
+        import pyarrow  # pyright: ignore[reportMissingImports]  (an extra)
     except ImportError:
         raise ConfigError(
             f"{path}: reading parquet needs pyarrow, which is not installed: pip install 'privsec[parquet]'"

@@ -12,7 +12,7 @@ from privsec.core.errors import ConfigError, did_you_mean
 from privsec.schema.rules import MISSING_VALUES, SHOWN, Column, Problem, TableSchema
 
 if TYPE_CHECKING:
-    from pandera.pandas import Check
+    from pandera.pandas import Check  # pyright: ignore[reportMissingImports]  (an extra)
 
 MAX_LEVELS = 50
 """A column with more different values than this is text, not a category."""
@@ -191,7 +191,7 @@ def _problem(name: str, rule: str, wanted: str, rows: pd.Series, cells: pd.Serie
 
 def _pandera() -> Any:
     try:
-        import pandera.pandas
+        import pandera.pandas  # pyright: ignore[reportMissingImports]  (an extra)
     except ImportError:
         raise ConfigError(
             "checking a table needs pandera, which is not installed: pip install 'privsec[data]' (arrays do without)"
