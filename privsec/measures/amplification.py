@@ -31,7 +31,10 @@ MEASURES: dict[str, Measure] = {
     ),
     "unpoisoned_tpr_at_0.1pct_fpr": Measure("share", "descriptive", (0.0, 1.0), "the same without poison"),
     "clean_accuracy": Measure(
-        "share", "higher_is_better", (0.0, 1.0), "untouched test records that the poisoned model gets right"
+        "share",
+        "higher_is_better",
+        (0.0, 1.0),
+        "untouched records outside its training set that the poisoned model gets right",
     ),
     "unpoisoned_accuracy": Measure(
         "share", "descriptive", (0.0, 1.0), "the same records, by the model without the poison"

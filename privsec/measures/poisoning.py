@@ -37,7 +37,10 @@ MEASURES: dict[str, Measure] = {
     ),
     "refused": Measure("share", "descriptive", (0.0, 1.0), "test records that the model refuses to judge"),
     "clean_accuracy": Measure(
-        "share", "higher_is_better", (0.0, 1.0), "untouched test records that the poisoned model gets right"
+        "share",
+        "higher_is_better",
+        (0.0, 1.0),
+        "untouched records outside its training set that the poisoned model gets right",
     ),
     "unpoisoned_accuracy": Measure(
         "share", "descriptive", (0.0, 1.0), "the same records, by the model without the poison"
@@ -62,8 +65,8 @@ class PoisonTruth(NamedTuple):
     Attributes:
         called: what each poisoned target calls the records asked about.
         control: what the model without the poison calls them.
-        right: which untouched test records each target gets right.
-        control_right: which of them the model without the poison does.
+        accuracy: each target's on untouched records that it was not trained on.
+        control_accuracy: that of the model without the poison.
         rejected: the label that means "refused", None where there is none.
         given: which of the records each model was given.
         poisoned: which of the records are the attacker's.
@@ -73,8 +76,8 @@ class PoisonTruth(NamedTuple):
 
     called: Int[np.ndarray, "T N"]
     control: Int[np.ndarray, "T N"]
-    right: Bool[np.ndarray, "T K"]
-    control_right: Bool[np.ndarray, "T K"]
+    accuracy: Float[np.ndarray, " T"]
+    control_accuracy: Float[np.ndarray, " T"]
     rejected: int | None
     given: Bool[np.ndarray, "T R"]
     poisoned: Bool[np.ndarray, " R"]
@@ -101,8 +104,8 @@ def measure(evidence: Triggered, truth: PoisonTruth) -> dict[str, Float64[np.nda
         "advantage": advantage(success, null, points),
         "success": success,
         "null_success": null,
-        "clean_accuracy": np.mean(truth.right, axis=1),
-        "unpoisoned_accuracy": np.mean(truth.control_right, axis=1),
+        "clean_accuracy": np.asarray(truth.accuracy, np.float64),
+        "unpoisoned_accuracy": np.asarray(truth.control_accuracy, np.float64),
         "poisoned": np.mean(poison.sum(axis=1, keepdims=True) / truth.given.sum(axis=1, keepdims=True), axis=1),
         "points": np.full(len(success), float(points)),
     }

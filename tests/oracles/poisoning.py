@@ -19,7 +19,7 @@ def patched(picture, size, corner, low, high):
     return picture
 
 
-def measures(called, control, goal, y, rejected, right, control_right, given, poisoned, kept, suspicion):
+def measures(called, control, goal, y, rejected, accuracy, control_accuracy, given, poisoned, kept, suspicion):
     """One model's measures: lists over the records asked about, and over the training records."""
 
     def won(label, wanted, true):
@@ -36,8 +36,8 @@ def measures(called, control, goal, y, rejected, right, control_right, given, po
         "advantage": max((success - null) / max(1 - null, 1 / count), -1.0),
         "success": success,
         "null_success": null,
-        "clean_accuracy": sum(right) / len(right),
-        "unpoisoned_accuracy": sum(control_right) / len(control_right),
+        "clean_accuracy": accuracy,
+        "unpoisoned_accuracy": control_accuracy,
         "poisoned": len(poison) / (len(poison) + len(clean)),
         "points": float(count),
     }

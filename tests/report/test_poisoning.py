@@ -32,8 +32,8 @@ def planted(looked: bool, tamed: bool = False, shape=(4, 4, 1)):
     truth = poisoning.PoisonTruth(
         called=np.zeros((2, 10), int) if not tamed else y,
         control=y,
-        right=np.ones((2, 8), bool),
-        control_right=np.ones((2, 8), bool),
+        accuracy=np.ones(2),
+        control_accuracy=np.ones(2),
         rejected=None,
         given=given,
         poisoned=poisoned,

@@ -77,6 +77,15 @@ def test_a_backdoor_works_on_poisoned_models_and_hardly_any_poison_does_nothing(
     assert value(results, "label_flip", "poisoned") == pytest.approx(0.4)
 
 
+@pytest.mark.parametrize("attack", ["badnets", "truth_serum"])
+def test_accuracy_is_that_on_records_that_neither_training_nor_defender_has(done, attack):
+    results, _ = done
+    cells = {c.attack: c for c in results.cells}
+    tested = cells[""].per_target["test_accuracy"]
+    np.testing.assert_allclose(cells[attack].per_target["unpoisoned_accuracy"], tested)
+    assert cells[attack].per_target["clean_accuracy"].shape == tested.shape
+
+
 def test_truth_serum_is_held_against_the_same_attack_without_poison(done):
     results, _ = done
     cell = next(c for c in results.cells if c.attack == "truth_serum")

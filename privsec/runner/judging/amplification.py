@@ -11,7 +11,8 @@ import numpy as np
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import MembershipScores
 from privsec.measures import amplification
-from privsec.runner.case import Case, Judgement, labels
+from privsec.runner.case import Case, Judgement
+from privsec.runner.judging.utility import test_accuracy
 
 
 def judged(evidence: MembershipScores, case: Case) -> Judgement:
@@ -21,11 +22,10 @@ def judged(evidence: MembershipScores, case: Case) -> Judgement:
     known = replace(case.knowledge, references=control.restrict(case.attack.needs))
     spared = cast(MembershipScores, case.attacked(control, known))
     per_target = amplification.measure(evidence, spared, world.member)
-    x, y = (np.asarray(part)[: world.experiment.population.points] for part in world.public_sample)
     given = mixture.include.sum(axis=1)
     per_target |= {
-        "clean_accuracy": np.mean(labels(case.target, x) == y, axis=1),
-        "unpoisoned_accuracy": np.mean(labels(control, x) == y, axis=1),
+        "clean_accuracy": test_accuracy(case.target, world),
+        "unpoisoned_accuracy": test_accuracy(control, world),
         "poisoned": (mixture.include & mixture.poisoned).sum(axis=1) / given,
     }
     attacked = np.flatnonzero(~np.isnan(np.asarray(evidence.scores)[0]))

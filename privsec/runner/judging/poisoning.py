@@ -9,9 +9,9 @@ import numpy as np
 
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Triggered
-from privsec.core.target import Target
 from privsec.measures import poisoning
 from privsec.runner.case import Case, Judgement, labels
+from privsec.runner.judging.utility import test_accuracy
 
 
 def judged(evidence: Triggered, case: Case) -> Judgement:
@@ -19,12 +19,11 @@ def judged(evidence: Triggered, case: Case) -> Judgement:
     assert case.tampered is not None
     control, mixture, cleaned = case.tampered()
     world, target = case.world, case.target
-    x, y = (np.asarray(part)[: world.experiment.population.points] for part in world.public_sample)
     truth = poisoning.PoisonTruth(
         called=labels(target, evidence.x),
         control=labels(control, evidence.x),
-        right=_right(target, x, y),
-        control_right=_right(control, x, y),
+        accuracy=test_accuracy(target, world),
+        control_accuracy=test_accuracy(control, world),
         rejected=target.model.num_classes - 1 if target.model.rejects else None,
         given=mixture.include,
         poisoned=mixture.poisoned,
@@ -44,10 +43,6 @@ def estimates(
     """The Estimates."""
     del facts
     return poisoning.estimates(per_target, seeds)
-
-
-def _right(target: Target, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    return labels(target, x) == y
 
 
 def _planted(case: Case) -> dict[str, np.ndarray]:

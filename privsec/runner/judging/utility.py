@@ -33,6 +33,15 @@ def judged(target: Target, world: World, bank: Bank) -> Judgement:
     return Judgement(per_target, facts, {})
 
 
+def test_accuracy(target: Target, world: World) -> np.ndarray:
+    """The share [T] of clean records that each model gets right, of those that it was not trained on.
+
+    Not of the defender's own: a defense may have trained the model further on these.
+    """
+    records, _, outside = _asked(world)
+    return (target.observe(records, "correct") * outside).sum(axis=1) / outside.sum(axis=1)
+
+
 def _asked(world: World) -> tuple[Examples, np.ndarray, np.ndarray]:
     """Records, who is in whose training set [M, N], and on which records which model is tested [M, N].
 
