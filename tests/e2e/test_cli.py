@@ -111,14 +111,14 @@ def test_failed_cells_exit_3_and_the_rest_is_there(config, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="needs POSIX signals")
 def test_an_interrupted_run_says_that_it_can_be_continued(config, tmp_path):
-    arguments = ["run", str(config), "--out", str(tmp_path), "--set", "training.epochs=3000"]
+    arguments = ["run", str(config), "--out", str(tmp_path), "--set", "training.epochs=1000", "--set", "population.models=64"]
     command = [sys.executable, "-m", "privsec", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     while process.poll() is None and not list(tmp_path.glob("bank/*/model-*")):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130 and "continues where it stopped" in err
+    assert process.returncode == 130 and "continues where it stopped" in err, err
 
 
 def test_catalog_lists_everything_a_config_can_name():
