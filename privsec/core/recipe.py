@@ -114,6 +114,9 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 """(logits [B, C], soft targets [B, C]) -> loss [B]. Hashable."""
 Gradient = Callable[[Model, Loss, Params, Batch, Rates, jax.Array], Params]
 """(model, loss, params, batch, rates, key) -> gradient. Hashable."""
+Lesson = Callable[[jax.Array, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+"""(a teacher's logits [N, C], labels [N], which records the model is trained on, bool [N]) -> (soft targets [N, C], how
+much each record counts [N]). Hashable."""
 
 
 class DPEvent(NamedTuple):
@@ -142,9 +145,9 @@ class Recipe:
             keeps the last parameters.
         checkpoints: at how many earlier moments, evenly spaced, the parameters are kept beside the last ones.
         dp_event: what the training costs in privacy, None where there is no guarantee.
-        teacher: how to train, on the same records, the model whose answers are then the labels: the same architecture
-            from a key of its own, with the same rates. None where records keep their labels.
-        temperature: T of those answers, softmax(logits / T).
+        teacher: how to train first, on the same records, a model to learn from: the same architecture from a key of
+            its own, with the same rates and the first `teacher.steps` batches. None where records keep their labels.
+        lesson: what the teacher's answers make of the labels.
     """
 
     records: int
@@ -160,13 +163,14 @@ class Recipe:
     checkpoints: int = 0
     dp_event: DPEvent | None = None
     teacher: Recipe | None = None
-    temperature: float = 1.0
+    lesson: Lesson | None = None
 
     def __post_init__(self) -> None:
         if self.dp_event is not None and self.teacher is not None:
             raise ConfigError(
-                "distillation and dp_sgd in one list: the teacher's labels tell of all records at once, so clipping a "
-                "record's gradient no longer bounds what it does and the guarantee breaks. Leave one of the two out."
+                "a defense with a teacher (distillation, anti_backdoor_learning) and dp_sgd in one list: what is taught "
+                "tells of all records at once, so clipping a record's gradient no longer bounds what it does and the "
+                "guarantee breaks. Leave one of the two out."
             )
 
     @property

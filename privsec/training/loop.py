@@ -116,7 +116,7 @@ def _compiled(model: Model, program: Recipe):
 
 
 def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
-    labels = _taught(model, recipe, given)
+    taught = _taught(model, recipe, given)
     optimizer = recipe.optimizer(given.rates)
     init_key, step_key = jax.random.split(given.key)
     params = model.init(init_key) if given.start is None else given.start
@@ -125,7 +125,8 @@ def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
         params, opt_state = state
         number, (index, weight) = inputs
         key = jax.random.fold_in(step_key, number)
-        y = jax.nn.one_hot(jnp.asarray(given.y)[index], model.num_classes) if labels is None else labels[index]
+        y = jax.nn.one_hot(jnp.asarray(given.y)[index], model.num_classes) if taught is None else taught[0][index]
+        weight = weight if taught is None else weight * taught[1][index]
         batch = Batch(jnp.asarray(given.x)[index], y, weight)
         for position, transform in enumerate(recipe.transforms):
             batch = transform(batch, given.rates, jax.random.fold_in(key, position))
@@ -144,18 +145,20 @@ def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
     return _train_until_stale(model, recipe, given, step, start, epochs)
 
 
-def _taught(model: Model, recipe: Recipe, given: Arguments) -> jax.Array | None:
-    """What the recipe's teacher answers to all N records, softmax(logits / T) [N, C]; None where there is no teacher.
+def _taught(model: Model, recipe: Recipe, given: Arguments) -> tuple[jax.Array, jax.Array] | None:
+    """Soft targets [N, C] and weights [N] by what the recipe's teacher answers; None where there is no teacher.
 
-    The teacher is trained first, on the batches that the model itself will see.
+    The teacher is trained first, on the first `teacher.steps` batches that the model itself will see.
     """
-    if recipe.teacher is None:
+    if recipe.teacher is None or recipe.lesson is None:
         return None
-    teacher = _train(
-        model, recipe.teacher, given._replace(key=jax.random.fold_in(given.key, TEACHER), start=None)
-    ).params
-    logits = jax.lax.map(lambda x: model.apply(teacher, x[None])[0], jnp.asarray(given.x), batch_size=256)
-    return jax.nn.softmax(logits / recipe.temperature)
+    index, weight = given.schedule
+    seen = Schedule(index[: recipe.teacher.steps], weight[: recipe.teacher.steps])
+    own = given._replace(schedule=seen, key=jax.random.fold_in(given.key, TEACHER), start=None)
+    teacher, x = _train(model, recipe.teacher, own).params, jnp.asarray(given.x)
+    logits = jax.lax.map(lambda record: model.apply(teacher, record[None])[0], x, batch_size=256)
+    mine = jnp.zeros(len(x), bool).at[index].max(jnp.asarray(weight) > 0)
+    return recipe.lesson(logits, jnp.asarray(given.y), mine)
 
 
 def _train_until_stale(model: Model, recipe: Recipe, given: Arguments, step, start, epochs) -> Trained:

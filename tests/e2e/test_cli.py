@@ -111,7 +111,16 @@ def test_failed_cells_exit_3_and_the_rest_is_there(config, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT"), reason="needs POSIX signals")
 def test_an_interrupted_run_says_that_it_can_be_continued(config, tmp_path):
-    arguments = ["run", str(config), "--out", str(tmp_path), "--set", "training.epochs=1000", "--set", "population.models=64"]
+    arguments = [
+        "run",
+        str(config),
+        "--out",
+        str(tmp_path),
+        "--set",
+        "training.epochs=1000",
+        "--set",
+        "population.models=64",
+    ]
     command = [sys.executable, "-m", "privsec", *arguments]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
     while process.poll() is None and not list(tmp_path.glob("bank/*/model-*")):

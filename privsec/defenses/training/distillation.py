@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import jax
+import jax.numpy as jnp
 from pydantic import Field
 
 from privsec.core.defense import TrainingDefense
@@ -34,14 +35,16 @@ class Distillation(TrainingDefense):
         if self.temperature is None:
             return recipe
         if recipe.teacher is not None:
-            raise ConfigError("the model learns from a teacher already: write one distillation.")
+            raise ConfigError(
+                "the model learns from a teacher already: write one of distillation and anti_backdoor_learning."
+            )
         if isinstance(recipe.gradient, PrivateGradient):
             raise ConfigError(
                 "distillation after dp_sgd: the teacher's labels tell of all records at once, so clipping a record's "
                 "gradient would no longer bound what it does. Leave one of the two out."
             )
         softened = replace(recipe, loss=Softened(recipe.loss, self.temperature))
-        return replace(softened, teacher=replace(softened, checkpoints=0), temperature=self.temperature)
+        return replace(softened, teacher=replace(softened, checkpoints=0), lesson=Answers(self.temperature))
 
     def on_model(self, model: Model) -> Model:
         return model if self.temperature is None else _exposed(model, self.temperature)
@@ -57,6 +60,18 @@ class Softened:
     def __call__(self, logits: jax.Array, y: jax.Array) -> jax.Array:
         """[B]."""
         return self.loss(logits / self.temperature, y)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The lesson: the teacher's softmax(logits / T) are the targets."""
+
+    temperature: float
+
+    def __call__(self, logits: jax.Array, y: jax.Array, mine: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Targets [N, C] and weights [N], all 1."""
+        del y, mine
+        return jax.nn.softmax(logits / self.temperature), jnp.ones(len(logits))
 
 
 @functools.lru_cache(maxsize=64)
