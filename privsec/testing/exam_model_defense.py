@@ -73,9 +73,9 @@ def keeps_to_its_stage(defense: ModelDefense) -> None:
     )
     beyond = defense.on_model(_claiming())
     require(
-        beyond.apply is _claiming().apply or (beyond.certify is None and beyond.votes is not _claiming().votes),
-        "it changes the answers, and passes on what the model before it proved of its own: write `certify=None, "
-        "votes=None` where you replace `apply`",
+        beyond.apply is _claiming().apply or beyond.votes is not _claiming().votes,
+        "it changes the answers, and passes on what the votes of the model before it proved: write `votes=None` where "
+        "you replace `apply`",
     )
     drawn = jax.eval_shape(made.init, keys.root(0))
     require(
