@@ -263,6 +263,7 @@ def refusing(model: Model) -> Model:
         adapted=None,
         tapped=None,
         layers=(),
+        votes=None,
     )
 
 

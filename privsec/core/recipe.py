@@ -67,6 +67,11 @@ class Model:
             defended attacks in its place, with the same params. None where the model itself will do.
         certify: (params, x [B, ...], key) -> (labels int32 [B], -1 for an abstention, radius float32 [B]): L2 balls in
             which the label provably does not change. None where nothing is claimed.
+        member: of several models that answer as one: one of them, without its parameters. Every leaf of the params then
+            has a leading [members]. None for a model that is one.
+        votes: (params, x [B, ...]) -> int32 [B, C]: how many of the members, each trained on a part of the records
+            whose training no other record enters, vote for each class; the class with most votes is the answer, the
+            smaller one of equals. None where nothing is claimed.
     """
 
     init: Callable[[jax.Array], Params]
@@ -83,6 +88,8 @@ class Model:
     rejects: bool = False
     adapted: Model | None = None
     certify: Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]] | None = None
+    member: Model | None = None
+    votes: Callable[[Params, jax.Array], jax.Array] | None = None
 
 
 class Batch(NamedTuple):
@@ -148,6 +155,8 @@ class Recipe:
         teacher: how to train first, on the same records, a model to learn from: the same architecture from a key of
             its own, with the same rates and the first `teacher.steps` batches. None where records keep their labels.
         lesson: what the teacher's answers make of the labels.
+        partitions: into how many parts the records are put by their contents. Each part alone trains a member of the
+            model, by this very Recipe; `sampling` then draws for one part, of any size. 1 for one model of all records.
     """
 
     records: int
@@ -164,8 +173,20 @@ class Recipe:
     dp_event: DPEvent | None = None
     teacher: Recipe | None = None
     lesson: Lesson | None = None
+    partitions: int = 1
 
     def __post_init__(self) -> None:
+        if self.partitions > 1 and self.teacher is not None:
+            raise ConfigError(
+                "a defense with a teacher (distillation, anti_backdoor_learning) and partition_aggregation in one "
+                "list: a teacher looks at all records at once, so a member's numbers would hang on records outside its "
+                "part, and the certificate breaks. Leave one of the two out."
+            )
+        if self.partitions > 1 and self.dp_event is not None:
+            raise ConfigError(
+                "dp_sgd and partition_aggregation in one list: the accountant counts batches drawn from all records, "
+                "and each member draws from its own. Leave one of the two out."
+            )
         if self.dp_event is not None and self.teacher is not None:
             raise ConfigError(
                 "a defense with a teacher (distillation, anti_backdoor_learning) and dp_sgd in one list: what is taught "

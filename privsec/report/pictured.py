@@ -64,7 +64,7 @@ def _poisoning(reading: Reading) -> Pictured:
         legend,
         panels,
         poisoning.sheets(reading),
-        poisoning.removed(reading),
+        poisoning.tables(reading),
     )
 
 

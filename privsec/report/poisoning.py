@@ -8,7 +8,7 @@ from privsec.report import figures
 from privsec.report.lines import Legend, Line, Panels, legend, lines, over_models
 from privsec.report.reading import Reading
 from privsec.report.sheets import Sheet, Table, class_name, distinct, each, figures_of, pictures, span
-from privsec.report.wording import number
+from privsec.report.wording import number, wording
 from privsec.runner.results import CellResult
 
 SHOWN = 6
@@ -16,12 +16,20 @@ SHOWN = 6
 STEPS = 101
 """Points of a detector's curve."""
 ANY = -1
-_BESIDE = ("success", "null_success", "refused", "clean_accuracy", "unpoisoned_accuracy", "poisoned")
+_BESIDE = ("success", "null_success", "refused", "clean_accuracy", "unpoisoned_accuracy", "poisoned", "certified")
 _REMOVED = {
     "detected": "found at 5% false alarms",
     "poison_kept": "poison left",
     "clean_kept": "clean records left",
     "clean_accuracy": "accuracy on clean records",
+}
+
+_PROVEN = {
+    "changes": "training records changed",
+    "certified": "answers proven under as many changes",
+    "certified_changes": "changes that half of the answers withstand",
+    "null_success": "success without the poison",
+    "success": "success",
 }
 
 
@@ -56,17 +64,25 @@ def sheets(reading: Reading) -> list[Sheet]:
     return [_sheet(reading, cell, named) for cell, named in distinct(cells, "called")]
 
 
-def removed(reading: Reading) -> list[Table]:
-    """What each defense of the training data left of the poison, and of the rest."""
+def tables(reading: Reading) -> list[Table]:
+    """What defenses of the training data left of the poison and of the rest, and what others prove of answers."""
+    made = (_table(reading, "What was taken out", _REMOVED), _table(reading, "What is proven", _PROVEN))
+    return [table for table in made if table.rows]
+
+
+def _table(reading: Reading, title: str, measures: dict[str, str]) -> Table:
+    """A row for each defense and attack of which the second measure says something."""
     rows = []
     for column in reading.attacks:
         for defense in reading.defenses if column.family == "poisoning" else ():
-            entries = [reading.entry(defense, column.label, name) for name in _REMOVED]
-            if entries[1].resolved:
-                values = [number(e.known.value, "share") if e.resolved else "nothing said" for e in entries]
+            entries = {name: reading.entry(defense, column.label, name) for name in measures}
+            if list(entries.values())[1].resolved:
+                values = [
+                    number(e.known.value, wording(name).style) if e.resolved else "nothing said"
+                    for name, e in entries.items()
+                ]
                 rows.append([defense, column.label, *values])
-    headings = ("defense", "attack", *_REMOVED.values())
-    return [Table("What was taken out", "means over models and seeds", headings, rows)] if rows else []
+    return Table(title, "means over models and seeds", ("defense", "attack", *measures.values()), rows)
 
 
 def _looked(cell: CellResult) -> bool:

@@ -56,11 +56,13 @@ class Tampered(NamedTuple):
     Attributes:
         control: the same models behind the same defenses, trained on clean records (or with the attack's `control`).
         mixture: the records that the target was trained on.
+        spared: those that the control was trained on.
         cleaned: what a defender made of each model's training set, leaves [M, N + A]; None where nobody did.
     """
 
     control: Target
     mixture: Mixture
+    spared: Mixture
     cleaned: Cleaned | None
 
 
@@ -83,6 +85,14 @@ def labels(target: Target, x: Array, keys: jax.Array | None = None) -> np.ndarra
 def log_scores(target: Target, x: Array, keys: jax.Array | None = None) -> np.ndarray:
     """The answers [T, N, C] of T models on `x`: [N, ...] or [T, N, ...]; asked in chunks of one shape."""
     return _of_each(_answered, target, x, keys)
+
+
+def votes(target: Target, x: Array) -> np.ndarray | None:
+    """How many members of each of T models vote for each class, int32 [T, N, C]; `x` as in `labels`.
+
+    None where no model claims that its votes are what answers, or a defense of the answers stands behind them.
+    """
+    return None if target.model.votes is None or target.outputs else _of_each(_voted, target, x, None)
 
 
 def logits(target: Target, x: Array) -> np.ndarray:
@@ -110,6 +120,13 @@ def _in_chunks(ask: Callable[..., jax.Array], target: Target, x: Array, keys: ja
 @compiled
 def _answered(target: Target, x: jax.Array, keys: jax.Array | None) -> jax.Array:
     return target._answer(x, keys)
+
+
+@compiled
+def _voted(target: Target, x: jax.Array, keys: jax.Array | None) -> jax.Array:
+    del keys
+    assert target.model.votes is not None
+    return target.model.votes(target._params, x)
 
 
 @compiled

@@ -316,7 +316,8 @@ class _Run:
         """What the judges of an attack before the training look at beside its target."""
         assert cell.control is not None
         control = self._target(cell.control.digest, cell.guards, outputs, cell.seed)
-        return Tampered(control, self._mixture(cell.bank.digest), self._bank(cell.bank.digest).cleaned)
+        mixture, spared = self._mixture(cell.bank.digest), self._mixture(cell.control.digest)
+        return Tampered(control, mixture, spared, self._bank(cell.bank.digest).cleaned)
 
     def _result(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -41,6 +42,32 @@ class Mixture(NamedTuple):
     def untouched(self) -> bool:
         """Whether everything that a model is given counts."""
         return bool(self.counts.all())
+
+    @property
+    def records(self) -> int:
+        """How many each model is given."""
+        return int(self.include[0].sum())
+
+    def changes(self, other: Mixture) -> np.ndarray:
+        """How many records to insert, remove or relabel to make each model's training set in `other` this one.
+
+        int64 [M]. A record that takes the place of one of other contents counts twice, what does not count is not
+        there, and records that only stand elsewhere are no change.
+        """
+        flat = [np.asarray(part.data.x, np.float32).reshape(len(part.counts), -1) for part in (self, other)]
+        x = np.ascontiguousarray(np.concatenate(flat))
+        y = np.concatenate([np.asarray(part.data.y) for part in (self, other)])
+        contents = x.view(np.dtype((np.void, x.dtype.itemsize * x.shape[1])))[:, 0]
+        _, same = np.unique(contents, return_inverse=True)
+        shape = (same.max(initial=0) + 1, y.max(initial=0) + 1)
+        kinds = np.split(np.ravel_multi_index((same, y), shape), [len(self.counts)])
+        found = []
+        for rows in zip(self.include, other.include, strict=True):
+            counted = [kind[row & part.counts] for kind, row, part in zip(kinds, rows, (self, other), strict=True)]
+            more = np.subtract(*(np.bincount(kind, minlength=math.prod(shape)) for kind in counted)).reshape(shape)
+            added, removed = np.maximum(more, 0).sum(axis=1), np.maximum(-more, 0).sum(axis=1)
+            found.append(np.maximum(added, removed).sum())
+        return np.array(found)
 
     def cleaned(self, m: int) -> Cleaned:
         """What model m is trained on where nobody looks at it before."""

@@ -55,8 +55,13 @@ def updates(attack: Attack, bank: Bank, world: World, target: Target) -> Updates
     adversary watches trainings from their first step on.
 
     Raises:
-        NotApplicable: as `batches`, or `watched`.
+        NotApplicable: as `batches`, or `watched`; the records are trained on in parts.
     """
+    if bank.recipe.partitions > 1:
+        raise NotApplicable(
+            "partition_aggregation: each member follows gradients of its own part of the records, so there is none of "
+            "a whole batch to watch"
+        )
     if isinstance(attack, InformedAdversary):
         return steps(attack, bank, world)
     rows = batches(attack, world)

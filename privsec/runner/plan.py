@@ -16,6 +16,7 @@ from privsec.core.defense import DataDefense, ModelDefense, OutputDefense, Train
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import Model, Recipe
 from privsec.defenses.training.dp_sgd import DPSGD
+from privsec.defenses.training.partition_aggregation import PartitionAggregation
 from privsec.runner.config import Experiment, load
 
 FEWEST_MODELS = 4
@@ -70,6 +71,12 @@ class Bank:
             raise ConfigError(
                 f"{names} and dp_sgd in one list: which records are trained on then hangs on all of them, so the noise "
                 "no longer hides one and the guarantee breaks. Leave one of the two out."
+            )
+        if self.curation and any(isinstance(d, PartitionAggregation) and d.partitions > 1 for d in self.defenses):
+            names = " and ".join(d.name for d in self.curation)  # type: ignore[attr-defined]
+            raise ConfigError(
+                f"{names} and partition_aggregation in one list: which records a member is trained on then hangs on "
+                "all of them, so one record may change every vote and the certificate breaks. Leave one of the two out."
             )
         return functools.reduce(lambda made, defense: defense.on_recipe(made), self.defenses, recipe)
 

@@ -71,6 +71,12 @@ def keeps_to_its_stage(defense: ModelDefense) -> None:
         f"of a model of {CLASSES} classes and records {list(SHAPE)} it makes one of {made.num_classes} classes and "
         f'records {list(made.shape)}: only a detector (`rejects`) adds one class, "refused", the last',
     )
+    beyond = defense.on_model(_claiming())
+    require(
+        beyond.apply is _claiming().apply or beyond.votes is not _claiming().votes,
+        "it changes the answers, and passes on what the votes of the model before it proved: write `votes=None` where "
+        "you replace `apply`",
+    )
     drawn = jax.eval_shape(made.init, keys.root(0))
     require(
         jax.tree.structure(drawn) == jax.tree.structure(params)
@@ -186,6 +192,13 @@ def _trained() -> tuple[Model, Params]:
     model, data = model_of(MLP(hidden=(16,)), SHAPE, CLASSES), pictures(0, 400)
     recipe = Training(learning_rate=0.01, batch_size=50, epochs=10).recipe(400)
     return model, loop.train(model, recipe, data, np.ones(400, bool), keys.root(0)).params
+
+
+@functools.cache
+def _claiming() -> Model:
+    """The model with a proof of its answers, by votes."""
+    model, _ = _trained()
+    return replace(model, votes=lambda params, x: jnp.ones((len(x), CLASSES), jnp.int32))
 
 
 @functools.lru_cache(maxsize=64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
@@ -10,9 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from privsec.core import axis
 from privsec.core.data import Array, Examples
+from privsec.core.errors import ConfigError
 from privsec.core.keys import derive, generator
 from privsec.core.recipe import Batch, Model, Params, Rates, Recipe, Schedule
+from privsec.training import partition
 
 HOLDOUT = 2000
 """At most this many holdout records decide when to stop early."""
@@ -25,7 +29,7 @@ class Trained(NamedTuple):
 
     `observed` is what an observer in the optimizer's state gathered (`training/observe.py`), None where there is none.
     `checkpoints` is what the parameters were at `recipe.checkpoints` = K earlier moments: every leaf has a leading [K],
-    () where K = 0.
+    () where K = 0. Where members are trained, all has a leading [members], and checkpoints have it behind K.
     """
 
     params: Params
@@ -96,13 +100,26 @@ def arguments(
     if int(np.sum(include_row)) != recipe.records:
         named = int(np.sum(include_row))
         raise ValueError(f"the recipe is for {recipe.records} records, and include_row names {named}")
-    schedule = recipe.sampling.draw(generator(derive(key, "batches")), np.asarray(include_row))
-    if kept is not None:
-        schedule = schedule._replace(weight=schedule.weight * np.asarray(kept, np.float32)[schedule.index])
+    if recipe.partitions > 1:
+        counted = np.asarray(include_row) if kept is None else np.asarray(include_row) & np.asarray(kept)
+        schedule = _apart(recipe, data, counted, key)
+    else:
+        schedule = recipe.sampling.draw(generator(derive(key, "batches")), np.asarray(include_row))
+        if kept is not None:
+            schedule = schedule._replace(weight=schedule.weight * np.asarray(kept, np.float32)[schedule.index])
     watched = None
     if recipe.patience is not None and holdout is not None:
         watched = Examples(jnp.asarray(holdout.x[:HOLDOUT]), jnp.asarray(holdout.y[:HOLDOUT]))
     return Arguments(data.x, data.y, schedule, dict(recipe.rates), derive(key, "training"), watched)
+
+
+def _apart(recipe: Recipe, data: Examples, counted: np.ndarray, key: jax.Array) -> Schedule:
+    """A schedule for each part of the records, leaves [partitions, steps, B], drawn from these records alone."""
+    drawn = []
+    for number, rows in enumerate(partition.parts(np.asarray(data.x), np.asarray(data.y), counted, recipe.partitions)):
+        own = recipe.sampling.draw(generator(derive(key, "batches", number)), np.ones(len(rows), bool))
+        drawn.append(own._replace(index=rows[own.index]) if len(rows) else own)
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *drawn)
 
 
 def compiled(model: Model, recipe: Recipe):
@@ -116,6 +133,8 @@ def _compiled(model: Model, program: Recipe):
 
 
 def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
+    if recipe.partitions > 1:
+        return _train_members(model, recipe, given)
     taught = _taught(model, recipe, given)
     optimizer = recipe.optimizer(given.rates)
     init_key, step_key = jax.random.split(given.key)
@@ -143,6 +162,25 @@ def _train(model: Model, recipe: Recipe, given: Arguments) -> Trained:
         return Trained(params, jnp.zeros(0), jnp.asarray(-(-steps // per_epoch)), _observed(opt_state), kept)
     epochs = jax.tree.map(lambda leaf: jnp.reshape(leaf, (-1, per_epoch, *leaf.shape[1:])), inputs)
     return _train_until_stale(model, recipe, given, step, start, epochs)
+
+
+def _train_members(model: Model, recipe: Recipe, given: Arguments) -> Trained:
+    """Each member by itself: nothing of one's training, its batches, keys or optimizer, is in another's."""
+    member, alone = model.member, replace(recipe, partitions=1)
+    if member is None:
+        raise ConfigError(
+            "the recipe is for a model of members, each with its own part of the records, and this model has none: "
+            "train what `PartitionAggregation.on_model` makes of it."
+        )
+
+    def one(own: tuple[Schedule, jax.Array, Params]) -> Trained:
+        schedule, key, start = own
+        return _train(member, alone, given._replace(schedule=schedule, key=key, start=start))
+
+    keys = jax.random.split(given.key, recipe.partitions)
+    trained = axis.over_members(one, (given.schedule, keys, given.start))
+    kept = jax.tree.map(lambda leaf: jnp.moveaxis(leaf, 0, 1), trained.checkpoints)
+    return trained._replace(checkpoints=kept)
 
 
 def _taught(model: Model, recipe: Recipe, given: Arguments) -> tuple[jax.Array, jax.Array] | None:

@@ -31,6 +31,26 @@ class Shuffled:
 
 
 @dataclass(frozen=True)
+class Cyclic:
+    """So many full batches, however many records there are: one fresh permutation after the other, cut into batches.
+
+    Without any record all is padding.
+    """
+
+    steps: int
+    batch_size: int
+
+    def draw(self, rng: np.random.Generator, include_row: np.ndarray) -> Schedule:
+        """int32 [steps, B]."""
+        members, shape = np.flatnonzero(include_row).astype(np.int32), (self.steps, self.batch_size)
+        if not members.size:
+            return Schedule(np.zeros(shape, np.int32), np.zeros(shape, np.float32))
+        rounds = math.ceil(self.steps * self.batch_size / members.size)
+        order = rng.permuted(np.tile(members, (rounds, 1)), axis=1).ravel()[: self.steps * self.batch_size]
+        return Schedule(order.reshape(shape), np.ones(shape, np.float32))
+
+
+@dataclass(frozen=True)
 class Poisson:
     """Every step includes each record by an independent coin of probability `rate`, as the accountant assumes.
 

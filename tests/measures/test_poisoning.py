@@ -106,3 +106,68 @@ def test_exhibits_are_of_the_first_target():
     np.testing.assert_array_equal(shown["won"], poisoning.wins(truth.called, evidence, None))
     said = truth.given & ~np.isnan(truth.suspicion)
     assert len(shown["poison_suspicion"]) + len(shown["clean_suspicion"]) == said.sum()
+
+
+# What is proven of votes.
+
+counts = st.lists(st.integers(0, 4), min_size=2, max_size=4).filter(any)
+
+
+@given(counts)
+def test_votes_are_withstood_until_some_way_to_change_so_many_brings_another_winner(votes):
+    found = int(poisoning.withstood(np.array(votes)))
+    assert found == oracle.withstood(votes)
+
+
+@given(st.lists(st.integers(0, 1000), min_size=2, max_size=9).filter(any), st.integers(1, 50))
+def test_a_greater_lead_withstands_more(votes, more):
+    votes = np.array(votes)
+    winner = int(np.argmax(votes))
+    ahead = votes + more * (np.arange(len(votes)) == winner)
+    first, then = poisoning.withstood(np.stack([votes, ahead]))
+    assert 0 <= first <= then <= first + (more + 1) // 2
+    assert first <= votes.sum() // 2
+
+
+@pytest.mark.parametrize(
+    ("votes", "few"), [([2, 0], 1), ([0, 2], 0), ([0, 3], 1), ([5, 3], 1), ([3, 5], 0), ([3, 6, 3], 1), ([4, 4, 4], 0)]
+)
+def test_a_tie_goes_to_the_smaller_class(votes, few):
+    assert poisoning.withstood(np.array(votes)) == few
+
+
+def voted(seed=0):
+    """Two models' votes on 30 records, and the models without the poison that answer by them."""
+    evidence, truth = drawn(seed, targets=2)
+    votes = np.random.default_rng(seed).multinomial(21, [0.1, 0.2, 0.7], (2, 30))
+    return evidence, truth._replace(votes=votes, control=votes.argmax(axis=-1), changes=np.array([2, 5]))
+
+
+def test_certified_counts_the_answers_that_withstand_as_many_changes():
+    evidence, truth = voted()
+    found = poisoning.measure(evidence, truth)
+    for t in range(2):
+        each = [oracle.withstood(list(row)) for row in truth.votes[t]]
+        assert found["certified"][t] == np.mean([r >= truth.changes[t] for r in each])
+        assert found["certified_changes"][t] == np.median(each) and found["changes"][t] == truth.changes[t]
+    assert found["certified"][0] > found["certified"][1] > 0
+    estimate = poisoning.estimates(found)["certified"]
+    assert estimate.low <= estimate.value <= estimate.high
+    assert not {"certified", "certified_changes", "changes"} & set(
+        poisoning.measure(evidence, truth._replace(votes=None))
+    )
+
+
+def test_an_answer_that_is_not_the_votes_is_not_certified():
+    evidence, truth = voted()
+    other = truth._replace(control=(truth.control + 1) % 3)
+    assert (poisoning.measure(evidence, other)["certified"] == 0).all() and poisoning.broken(other) == 0
+
+
+def test_only_certified_answers_can_be_broken():
+    _, truth = voted()
+    certified = poisoning.certified(truth)
+    assert poisoning.broken(truth._replace(called=truth.control)) == 0
+    assert poisoning.broken(truth._replace(called=np.where(certified, truth.control, 1 - truth.control))) == 0
+    assert poisoning.broken(truth._replace(called=truth.control + 1)) == certified.sum() > 0
+    assert poisoning.broken(truth._replace(called=truth.control + 1, votes=None)) == 0

@@ -56,6 +56,30 @@ def measures(called, control, goal, y, rejected, accuracy, control_accuracy, giv
     return found
 
 
+def withstood(votes):
+    """How many votes may change with the winner the same, by trying all ways to take them away and to cast them."""
+
+    def winner(votes):
+        return next(c for c, n in enumerate(votes) if n == max(votes))
+
+    def moves(votes):
+        for a in range(len(votes)):
+            for b in range(len(votes)):
+                if a != b and votes[a]:
+                    moved = list(votes)
+                    moved[a] -= 1
+                    moved[b] += 1
+                    yield tuple(moved)
+
+    right, reached, changed = winner(votes), {tuple(votes)}, 0
+    while changed < sum(votes):
+        reached |= {moved for each in reached for moved in moves(each)}
+        if any(winner(each) != right for each in reached):
+            return changed
+        changed += 1
+    return changed
+
+
 def sinusoid(picture, amplitude, frequency, low, high):
     """A wave along the columns 1 .. W."""
     picture = np.array(picture, np.float64)

@@ -90,3 +90,25 @@ def test_without_poison_all_stays_as_it_is():
 def test_poison_that_does_not_fit_is_refused(x, replaces, records, reason):
     with pytest.raises(PrivsecError, match=reason):
         mixed(DATA, include_of(0), Poison.of(x, np.zeros(1), np.array(replaces)), records)
+
+
+@given(poisons(), st.integers(0, 99))
+def test_changes_are_those_of_the_counted_records(drawn, seed):
+    """Every added record is one, a replaced one two, and one that is only left out one."""
+    poison, added = drawn
+    clean, mixture = (mixed(DATA, include_of(seed), p, SIZE + (added if p else 0)) for p in (None, poison))
+    given = mixture.include[:, N:] & (poison.replaces >= 0)
+    expected = added + (2 if poison.counts.all() else 1) * given.sum(axis=1)
+    np.testing.assert_array_equal(mixture.changes(clean), expected)
+    np.testing.assert_array_equal(clean.changes(mixture), expected)
+    assert not clean.changes(clean).any() and not mixture.changes(mixture).any()
+
+
+def test_a_relabeled_record_is_one_change_and_an_equal_one_none():
+    rows = np.array([2, 3, 5])
+    clean = mixed(DATA, np.ones((1, N), bool), None, N)
+    x = np.concatenate([DATA.x[[2, 3]], [[5.5]]]).astype(np.float32)
+    flipped = mixed(DATA, np.ones((1, N), bool), Poison.of(x, np.array([1, 0, 0]), rows), N)
+    assert flipped.changes(clean).tolist() == [1 + 0 + 2]
+    left_out = mixed(DATA, np.ones((1, N), bool), Poison.of(DATA.x[rows], DATA.y[rows], rows, counts=False), N)
+    assert flipped.changes(left_out).tolist() == [1 + 1 + 1]

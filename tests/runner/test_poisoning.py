@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from privsec.runner import execute
+from privsec.core.errors import ConfigError
+from privsec.runner import case, execute
 from privsec.runner.execute import run
 from privsec.runner.plan import plan
 from privsec.training import many
@@ -131,3 +132,112 @@ def test_poison_that_cannot_be_made_is_a_reason_in_the_table(tmp_path, quietly):
     reasons = {cell.attack: (cell.status, cell.reason) for cell in results.cells if cell.attack}
     assert reasons["badnets"][0] == "not_applicable" and "9 x 9" in reasons["badnets"][1]
     assert reasons["truth_serum"][0] == "not_applicable" and "5000 victims" in reasons["truth_serum"][1]
+
+
+VOTING = {
+    **TINY,
+    "data": {"name": "digits", "limit": 1200},
+    "training": {"epochs": 30, "batch_size": 50, "learning_rate": 0.01},
+    "population": {"models": 4, "size": 300, "points": 100},
+    "defenses": {"none": [], "votes": [{"name": "partition_aggregation", "partitions": 20}]},
+    "attacks": [
+        {"name": "badnets", "rate": 0.03},
+        {"name": "badnets", "label": "few", "rate": 0.005},
+        {"name": "label_flip", "label": "few flips", "rate": 0.01},
+    ],
+}
+
+
+def cell_of(results, defense, attack):
+    return next(cell for cell in results.cells if (cell.defense, cell.attack) == (defense, attack))
+
+
+@pytest.fixture(scope="module")
+def voted(tmp_path_factory, quietly):
+    out = tmp_path_factory.mktemp("voted")
+    return run(VOTING, out=out, narrator=quietly), out
+
+
+def test_votes_of_parts_prove_answers_and_lower_what_poison_does(voted):
+    results, _ = voted
+    none, votes = (cell_of(results, defense, "badnets") for defense in ("none", "votes"))
+    assert votes.estimates["success"].value < none.estimates["success"].value - 0.2
+    assert "certified" not in none.estimates
+    few, flips = (cell_of(results, "votes", attack) for attack in ("few", "few flips"))
+    assert 0.2 < few.estimates["certified"].value < 1 and few.estimates["certified_changes"].value >= 1
+    for cell in (votes, few):
+        given = cell.per_target["poisoned"] * 300
+        np.testing.assert_allclose(cell.per_target["changes"], 2 * np.round(given))
+    # Beside each flipped label, those are a change that were left out for the null.
+    assert (flips.per_target["changes"] >= np.round(flips.per_target["poisoned"] * 300)).all()
+    assert flips.per_target["changes"].max() <= 12
+    assert votes.estimates["certified"].value < few.estimates["certified"].value
+    plain, defended = (cell_of(results, defense, "").estimates["test_accuracy"].value for defense in ("none", "votes"))
+    assert 0.6 < defended < plain  # what it costs
+
+
+def test_a_poisoned_member_is_the_clean_one_to_the_bit_unless_its_part_is_touched(voted):
+    """Both banks draw from the same keys, and what an attacker does not touch does not change."""
+    import safetensors.numpy
+
+    from privsec.training import partition
+
+    results, out = voted
+    cells = {cell.title: cell for cell in plan(VOTING).cells if cell.defense == "votes"}
+    made = execute._Run(plan(VOTING), execute.Store(plan(VOTING).experiment, out), execute.Narrator())
+    for title in ("few", "few flips"):
+        cell = cells[title]
+        poisoned, clean = (made._mixture(bank.digest) for bank in (cell.bank, cell.control))
+        for m in range(4):
+            before, after = (
+                safetensors.numpy.load_file(next((out / "bank").glob(f"*{bank.digest}*/model-{m:05d}.safetensors")))
+                for bank in (cell.control, cell.bank)
+            )
+            parameters = [name for name in before if not name.startswith("cleaned")]
+            differ = {
+                j for j in range(20) if any(not np.array_equal(before[name][j], after[name][j]) for name in parameters)
+            }
+            there = [
+                {
+                    (np.asarray(mixture.data.x)[n].tobytes(), int(mixture.data.y[n]))
+                    for n in np.flatnonzero(mixture.include[m] & mixture.counts)
+                }
+                for mixture in (clean, poisoned)
+            ]
+            touched = [np.frombuffer(x, np.float32) for x, _ in there[0] ^ there[1]]
+            assert differ == set(partition.part_of([d for x in touched for d in partition.digests(x[None])], 20))
+            changes = poisoned.changes(clean)
+            assert len(differ) <= changes[m] < 20
+        np.testing.assert_array_equal(cell_of(results, "votes", title).per_target["changes"], changes)
+        assert changes.any()
+
+
+def test_a_wrong_certificate_is_found_out(voted, quietly, monkeypatch):
+    """Votes that are claimed to be unanimous prove too much."""
+    _, out = voted
+    honest = case._voted
+    monkeypatch.setattr(case, "_voted", lambda *given: np.eye(10, dtype=int)[np.argmax(honest(*given), axis=-1)] * 1000)
+    results = run({**VOTING, "title": "Faked"}, out=out, narrator=quietly)
+    cell = cell_of(results, "votes", "badnets")
+    assert cell.status == "failed" and "implemented wrongly" in cell.reason
+    assert cell_of(results, "none", "badnets").status == "ok"
+
+
+def test_a_defense_of_the_data_sees_all_parts_at_once():
+    both = [{"name": "spectral_signatures"}, {"name": "partition_aggregation"}]
+    with pytest.raises(ConfigError, match="certificate breaks"):
+        plan({**TINY, "defenses": {"both": both}})
+    both[1]["partitions"] = 1
+    assert plan({**TINY, "defenses": {"both": both}}).cells
+
+
+@pytest.mark.parametrize("behind", [{"name": "rounding", "decimals": 1}, {"name": "input_rounding"}])
+def test_nothing_is_proven_behind_what_changes_answers(behind, tmp_path, quietly):
+    given = {
+        **TINY,
+        "population": {"models": 4, "size": 100, "points": 30},
+        "defenses": {"votes": [{"name": "partition_aggregation", "partitions": 4}, behind]},
+        "attacks": TINY["attacks"][:1],
+    }
+    (cell,) = [cell for cell in run(given, out=tmp_path, narrator=quietly).cells if cell.attack]
+    assert cell.status == "ok" and "certified" not in cell.estimates

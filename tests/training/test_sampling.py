@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from privsec.training import sampling
-from privsec.training.sampling import OVERFLOW, Poisson, Shuffled
+from privsec.training.sampling import OVERFLOW, Cyclic, Poisson, Shuffled
 
 rows = st.lists(st.booleans(), min_size=1, max_size=30).filter(any).map(np.array)
 
@@ -36,6 +36,24 @@ def test_shuffled_epochs_differ_and_follow_the_generator():
     assert (index[0] != index[1]).any()
     np.testing.assert_array_equal(index, Shuffled(2, 50).draw(rng(), np.ones(50, bool)).index)
     assert (index != Shuffled(2, 50).draw(rng(1), np.ones(50, bool)).index).any()
+
+
+@settings(deadline=None)
+@given(rows, st.integers(1, 12), st.integers(1, 9), st.integers(0, 99))
+def test_cyclic_has_so_many_full_batches_and_goes_round_fairly(row, batch_size, steps, seed):
+    index, weight = Cyclic(steps, batch_size).draw(rng(seed), row)
+    members = np.flatnonzero(row)
+    assert index.shape == weight.shape == (steps, batch_size) and (weight == 1).all()
+    assert index.dtype == np.int32 and weight.dtype == np.float32
+    flat = index.ravel()
+    for start in range(0, flat.size, len(members)):
+        cycle = flat[start : start + len(members)]
+        assert len(set(cycle)) == len(cycle) and set(cycle) <= set(members)
+
+
+def test_cyclic_of_nobody_is_padding():
+    index, weight = Cyclic(3, 2).draw(rng(), np.zeros(5, bool))
+    assert index.shape == (3, 2) and not index.any() and not weight.any()
 
 
 @settings(deadline=None)

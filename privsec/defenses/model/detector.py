@@ -158,6 +158,7 @@ def _guarded(detector: Detector, model: Model) -> Model:
             rejects=True,
             adapted=None,
             certify=None,
+            votes=None,
         )
 
     def init(key: jax.Array) -> Params:

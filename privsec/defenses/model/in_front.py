@@ -59,4 +59,5 @@ def _reading(model: Model, change: Change, drawn: Callable[[jax.Array, jax.Array
         tapped=None if model.tapped is None else tapped,
         adapted=None,
         certify=None,
+        votes=None,
     )

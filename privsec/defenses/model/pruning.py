@@ -42,7 +42,7 @@ class Pruning(ModelDefense):
         if self.share == 0:
             return params
         # Every leaf of an ensemble's parameters has its members in front.
-        return (jax.vmap(self._prune) if hasattr(model, "member") else self._prune)(params)
+        return (jax.vmap(self._prune) if model.member else self._prune)(params)
 
     def _prune(self, params: Params) -> Params:
         return jax.tree.map(lambda leaf: pruned(leaf, self.share) if _is_matrix(leaf) else leaf, params)

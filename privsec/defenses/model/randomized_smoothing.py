@@ -123,7 +123,7 @@ def _over_noise(model: Model, defense: RandomizedSmoothing, vote: bool) -> Model
 
         return log_shares(x, noise, lambda noisy, i: _asked(model, params, noisy, of_copy(i, 1)))
 
-    return replace(model, apply=apply, draw=draw, tapped=None, layers=(), adapted=None, certify=None)
+    return replace(model, apply=apply, draw=draw, tapped=None, layers=(), adapted=None, certify=None, votes=None)
 
 
 def votes(

@@ -124,5 +124,6 @@ def _beside(model: Model, blends: int) -> Model:
         tapped=None,
         layers=(),
         certify=None,
+        votes=None,
         adapted=None if model.adapted is None else _beside(model.adapted, blends),
     )

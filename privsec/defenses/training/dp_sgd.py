@@ -47,6 +47,11 @@ class DPSGD(TrainingDefense):
             return recipe
         if isinstance(recipe.gradient, PrivateGradient):
             raise ConfigError("two dp_sgd in one list: the second would replace the first. Write one.")
+        if recipe.partitions > 1:
+            raise ConfigError(
+                "dp_sgd after partition_aggregation: it draws batches from all records, and each member has its own. "
+                "Leave one of the two out."
+            )
         if recipe.gradient is not mean_gradient:
             raise ConfigError(
                 "a defense before dp_sgd computes the gradient in its own way (adversarial_training, ensemble, "

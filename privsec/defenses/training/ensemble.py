@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from pydantic import Field
 
+from privsec.core import axis
 from privsec.core.defense import TrainingDefense
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import Batch, Gradient, Loss, Model, Params, Rates, Recipe
@@ -40,30 +41,25 @@ class Ensemble(TrainingDefense):
             )
         if isinstance(recipe.gradient, MembersGradient):
             raise ConfigError("the model is an ensemble already: write one ensemble.")
+        if recipe.partitions > 1:
+            raise ConfigError("ensemble after partition_aggregation: the model has members already. Write one of them.")
         return replace(recipe, gradient=MembersGradient(recipe.gradient))
 
     def on_model(self, model: Model) -> Model:
         return model if self.members == 1 else joint(model, self.members)
 
 
-@dataclass(frozen=True, eq=False)
-class Joint(Model):
-    """A Model whose params are those of several `member`s, every leaf with a leading [members]."""
-
-    member: Model | None = None
-
-
 @functools.lru_cache(maxsize=64)
-def joint(model: Model, members: int) -> Joint:
+def joint(model: Model, members: int) -> Model:
     """The Model whose logits are the mean over `members` independently initialized models."""
 
     def init(key: jax.Array) -> Params:
         return jax.vmap(model.init)(jax.random.split(key, members))
 
     def apply(params: Params, x: jax.Array) -> jax.Array:
-        return jnp.mean(_each(lambda own: model.apply(own, x), params), axis=0)
+        return jnp.mean(axis.over_members(lambda own: model.apply(own, x), params), axis=0)
 
-    return Joint(
+    return Model(
         init=init,
         apply=apply,
         num_classes=model.num_classes,
@@ -81,15 +77,10 @@ class MembersGradient:
 
     def __call__(self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
         """The gradients, shaped like `params`."""
-        member = getattr(model, "member", None)
+        member = model.member
         if member is None:
             raise ConfigError(
                 "the recipe is for an ensemble and the model is not one: train what `Ensemble.on_model` makes of it."
             )
         keys = jax.random.split(key, jax.tree.leaves(params)[0].shape[0])
-        return _each(lambda one: self.inner(member, loss, one[0], batch, rates, one[1]), (params, keys))
-
-
-def _each(function, stacked):
-    """`function` of every member: one after the other on a CPU, whose cache one of them fills, else side by side."""
-    return jax.lax.map(function, stacked) if jax.default_backend() == "cpu" else jax.vmap(function)(stacked)
+        return axis.over_members(lambda one: self.inner(member, loss, one[0], batch, rates, one[1]), (params, keys))

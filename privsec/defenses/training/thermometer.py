@@ -40,10 +40,10 @@ class Thermometer(TrainingDefense):
     """Values between 0 and 1, both included, that are told apart; null encodes nothing."""
 
     def on_recipe(self, recipe: Recipe) -> Recipe:
-        if self.levels is not None and isinstance(recipe.gradient, MembersGradient):
+        if self.levels is not None and (isinstance(recipe.gradient, MembersGradient) or recipe.partitions > 1):
             raise ConfigError(
-                "thermometer after ensemble: each member reads the code by weights of its own. Write the thermometer "
-                "before the ensemble."
+                "thermometer after ensemble or partition_aggregation: each member reads the code by weights of its "
+                "own. Write the thermometer before it."
             )
         return recipe
 

@@ -18,7 +18,7 @@ from privsec.runner.judging.utility import test_accuracy
 def judged(evidence: MembershipScores, case: Case) -> Judgement:
     """The measures with and without the poison, and both scores for the report's curves."""
     assert case.tampered is not None
-    (control, mixture, _), world = case.tampered(), case.world
+    (control, mixture, *_), world = case.tampered(), case.world
     known = replace(case.knowledge, references=control.restrict(case.attack.needs))
     spared = cast(MembershipScores, case.attacked(control, known))
     per_target = amplification.measure(evidence, spared, world.member)

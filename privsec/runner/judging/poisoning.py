@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 
+from privsec.core.errors import PrivsecError
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Triggered
 from privsec.measures import poisoning
-from privsec.runner.case import Case, Judgement, labels
+from privsec.runner.case import Case, Judgement, labels, votes
 from privsec.runner.judging.utility import test_accuracy
 
 
 def judged(evidence: Triggered, case: Case) -> Judgement:
     """The measures of poisoning, and pictures of what was planted and what is asked."""
     assert case.tampered is not None
-    control, mixture, cleaned = case.tampered()
+    control, mixture, spared, cleaned = case.tampered()
     world, target = case.world, case.target
+    # With other numbers of records the members would be trained for other numbers of steps.
+    counted = votes(control, evidence.x) if mixture.records == spared.records else None
     truth = poisoning.PoisonTruth(
         called=labels(target, evidence.x),
         control=labels(control, evidence.x),
@@ -29,12 +32,27 @@ def judged(evidence: Triggered, case: Case) -> Judgement:
         poisoned=mixture.poisoned,
         kept=None if cleaned is None else np.asarray(cleaned.kept, bool),
         suspicion=None if cleaned is None else np.asarray(cleaned.suspicion, np.float64),
+        votes=counted,
+        changes=None if counted is None else mixture.changes(spared),
     )
+    check_certificate(truth)
     arrays = {**poisoning.exhibits(evidence, truth), **_planted(case)}
     points = np.asarray(world.dataset.x[world.points(case.attack.source)])  # type: ignore[attr-defined]
     arrays["before"] = points[np.asarray(evidence.rows[0])[: poisoning.SHOWN]].astype(np.float32)
     facts = {"queries": 0.0, "rate": case.attack.rate, "rejected": truth.rejected}  # type: ignore[attr-defined]
     return Judgement(poisoning.measure(evidence, truth), facts, arrays)
+
+
+def check_certificate(truth: poisoning.PoisonTruth) -> None:
+    """Raises where poison changed answers that provably stay: the proof or the training is then implemented wrongly."""
+    broken = poisoning.broken(truth)
+    if broken:
+        assert truth.changes is not None
+        raise PrivsecError(
+            f"{broken} answers differ from those without the poison that provably stay under {truth.changes.max()} "
+            "changed records: one of the two is implemented wrongly, the certificate or the training, whose members "
+            "must not depend on each other's records. Do not rely on this defense."
+        )
 
 
 def estimates(

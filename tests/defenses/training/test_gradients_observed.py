@@ -5,10 +5,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from scipy import stats
 
 from privsec.attacks.inversion.gradient_inversion import GradientInversion
 from privsec.core.attack import Knowledge
+from privsec.core.errors import NotApplicable
 from privsec.core.recipe import Batch
 from privsec.core.target import Target
 from privsec.runner import observed
@@ -27,7 +29,7 @@ def start(model):
     return jax.jit(jax.vmap(model.init))(jax.random.split(jax.random.key(0), 2))
 
 
-def watched(batch, dp_sgd):
+def watched(batch, dp_sgd, others=()):
     """The world, the attack, its target and what it observes of a training in batches of `batch`."""
     experiment = load(
         {
@@ -36,7 +38,7 @@ def watched(batch, dp_sgd):
             "net": {"name": "mlp", "hidden": [16], "activation": "softplus"},
             "training": {"epochs": 1, "batch_size": batch},
             "population": {"models": 2, "size": 40},
-            "defenses": {"it": [{"name": "dp_sgd", **dp_sgd}] if dp_sgd else []},
+            "defenses": {"it": [*([{"name": "dp_sgd", **dp_sgd}] if dp_sgd else []), *others]},
             "attacks": [{"name": "gradient_inversion", "method": "analytic"}],
         }
     )
@@ -84,3 +86,8 @@ def test_clipping_alone_hides_no_record_and_noise_does():
         assert errors(known)[0] < 1e-3
     found, guessed = errors(NOISY)
     assert found > guessed
+
+
+def test_a_training_in_parts_has_no_gradient_of_a_batch():
+    with pytest.raises(NotApplicable, match="partition_aggregation"):
+        watched(4, NONE, [{"name": "partition_aggregation", "partitions": 2}])
