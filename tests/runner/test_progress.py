@@ -40,7 +40,7 @@ def test_an_interrupt_that_python_drops_stops_the_run_at_the_next_item(narrator)
 def test_one_that_is_not_dropped_comes_at_once_and_the_next_run_is_not_interrupted(narrator):
     with pytest.raises(KeyboardInterrupt), narrator:
         os.kill(os.getpid(), signal.SIGINT)
-        assert False, "raised before this"
+        raise AssertionError("raised before this")
     with narrator:
         assert list(narrator.follow("items", range(3), 3)) == [0, 1, 2]
 
