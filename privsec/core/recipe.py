@@ -190,8 +190,8 @@ class Recipe:
         if self.dp_event is not None and self.teacher is not None:
             raise ConfigError(
                 "a defense with a teacher (distillation, anti_backdoor_learning) and dp_sgd in one list: what is "
-                "taught tells of all records at once, so clipping a record's gradient no longer bounds what it does and the "
-                "guarantee breaks. Leave one of the two out."
+                "taught tells of all records at once, so clipping a record's gradient no longer bounds what it does "
+                "and the guarantee breaks. Leave one of the two out."
             )
 
     @property
