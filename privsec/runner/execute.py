@@ -147,7 +147,8 @@ class _Run:
                 clean = Bank(bank.experiment, bank.fingerprint, bank.seed, bank.defenses, bank.curation)
                 target = self._target(clean.digest, (), (), bank.seed)
                 known = world.knowledge(attack, target.restrict(Access.WEIGHTS))
-                poison = attack.tamper(world.candidates, known, keys.derive(world.root, "tamper", attack.digest))
+                key = keys.derive(world.root, "tamper", (attack.control or attack).digest)  # one null, the same records
+                poison = attack.tamper(world.candidates, known, key)
             if poison is not None:
                 self.store.save_poison(bank, poison)
         return mixed(world.candidates, world.member, poison, bank.records)

@@ -168,9 +168,8 @@ def test_votes_of_parts_prove_answers_and_lower_what_poison_does(voted):
     for cell in (votes, few):
         given = cell.per_target["poisoned"] * 300
         np.testing.assert_allclose(cell.per_target["changes"], 2 * np.round(given))
-    # Beside each flipped label, those are a change that were left out for the null.
-    assert (flips.per_target["changes"] >= np.round(flips.per_target["poisoned"] * 300)).all()
-    assert flips.per_target["changes"].max() <= 12
+    # The null leaves out those very records whose labels are flipped: each is one change.
+    np.testing.assert_allclose(flips.per_target["changes"], np.round(flips.per_target["poisoned"] * 300))
     assert votes.estimates["certified"].value < few.estimates["certified"].value
     plain, defended = (cell_of(results, defense, "").estimates["test_accuracy"].value for defense in ("none", "votes"))
     assert 0.6 < defended < plain  # what it costs
