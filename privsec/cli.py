@@ -315,12 +315,12 @@ def data_schema(
 
 @data.command("lineage")
 def data_lineage(
-    folder: Folder,
+    folder: Annotated[Path, typer.Argument(help="A run folder, or that of a saved model whose card has a lineage.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Shows where the data of a run came from and who was trained on what, and whether a byte changed since.
+    """Shows where the data of a run or model came from and who was trained on what, and whether a byte changed since.
 
-    Exit status: 0 everything is as it was, 1 something changed or is gone, 2 no such run.
+    Exit status: 0 everything is as it was, 1 something changed or is gone, 2 no such run or model.
     """
     from privsec.report.data_quality import lineage
     from privsec.runner.lineage_check import verify

@@ -15,6 +15,7 @@ from privsec.core.errors import ConfigError, DataError
 from privsec.data import formats
 from privsec.runner import lineage
 from privsec.runner.results import read_json
+from privsec.targets import saved
 
 
 class Finding(NamedTuple):
@@ -55,11 +56,14 @@ class Lineage:
 
 
 def verify(folder: Path) -> Lineage:
-    """Reads the lineage of a run and recomputes every digest in it.
+    """Reads the lineage of a run, or in the card of a saved model, and recomputes every digest that can be.
 
     Raises:
-        ConfigError: the folder is not that of a run with a lineage, or the lineage cannot be read.
+        ConfigError: the folder is not that of a run or model with a lineage, or the lineage cannot be read.
+        DataError: the model is damaged.
     """
+    if (folder / saved.CARD).is_file():
+        return _of_model(folder)
     path = lineage.at(folder)
     try:
         record = read_json(folder / "record.json")
@@ -79,6 +83,20 @@ def verify(folder: Path) -> Lineage:
     except (KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path}: is no lineage of this version: {error!r}") from None
     return Lineage(manifest, tuple(findings))
+
+
+def _of_model(folder: Path) -> Lineage:
+    card = saved.card_of(folder)
+    if card.lineage is None:
+        raise ConfigError(
+            f"{folder}: the card says nothing of the records that the model was trained on. Save it with the folder of "
+            "the run that trained it: save(target, folder, net, run=...)."
+        )
+    try:
+        source = _source(card.lineage["data"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{folder}: the lineage in its card is none of this version: {error!r}") from None
+    return Lineage(card.lineage, (Finding(f"the weights ({folder / saved.WEIGHTS})", "same", card.sha256), source))
 
 
 def _compared(what: str, expected: str, found: str) -> Finding:

@@ -42,22 +42,28 @@ class Card(Spec):
     """How many models the folder holds as a stack; null for one model."""
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     """Digest of the file of weights."""
+    lineage: dict[str, Any] | None = None
+    """What its run says of the records that it was trained on (`lineage.json`); null where nothing is known of them."""
 
 
-def save(target: Target, folder: str | Path, net: Net) -> Path:
+def save(target: Target, folder: str | Path, net: Net, run: str | Path | None = None) -> Path:
     """Saves one model of a built-in net, or a stack, to a new folder that `from_folder` reads. Nothing is pickled.
 
     Args:
         target: grants its weights. Earlier checkpoints are not kept.
         folder: is made; must not exist.
         net: the architecture of the target's model.
+        run: the folder of the run that trained it, whose lineage is copied into the card.
 
     Raises:
         AccessError: the target does not grant its weights, for instance behind output defenses.
+        DataError: the run has no lineage that can be read.
         ConfigError: the folder exists or cannot be made, or the weights are not those of such a net.
     """
     folder, leaves, model = Path(folder), leaves_of(target.params), target.model
     card = {"net": net.to_json(), "shape": model.shape, "num_classes": model.num_classes, "models": target.size}
+    if run is not None:
+        card["lineage"] = _lineage(Path(run))
     try:
         params_from(model_of(net, model.shape, model.num_classes), leaves, target.size)
         _check_finite(leaves)
@@ -80,6 +86,15 @@ def save(target: Target, folder: str | Path, net: Net) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+def _lineage(run: Path) -> dict[str, Any]:
+    try:
+        return json.loads((run / "lineage.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{run}: its lineage.json cannot be read ({error}). Name the folder of a finished run."
+        ) from None
+
+
 def from_folder(folder: str | Path) -> Target:
     """The Target of a model that `save` wrote, bare and with all access; a stack where a stack was saved.
 
@@ -88,20 +103,39 @@ def from_folder(folder: str | Path) -> Target:
         DataError: it is damaged.
     """
     folder = Path(folder)
+    card = card_of(folder)
+    try:
+        model = model_of(NETS.parse(card.net), card.shape, card.num_classes)
+        leaves = safetensors.numpy.load_file(folder / WEIGHTS)
+        params = params_from(model, leaves, card.models)
+        _check_finite(leaves)
+    except (SpecError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
+        raise _damaged(folder, error) from None
+    return Target.of(model, jax.tree.map(jnp.asarray, params))
+
+
+def card_of(folder: str | Path) -> Card:
+    """The card of a saved model.
+
+    Raises:
+        ConfigError: there is no such folder, or it holds no model.
+        DataError: the card cannot be read, or the weights are not those that it is of.
+    """
+    folder = Path(folder)
     if not (folder / CARD).is_file():
         hint = "no such folder" if not folder.is_dir() else f"it holds no {CARD}"
         raise ConfigError(f"{folder}: {hint}. Name a folder that privsec.targets.save wrote.")
     try:
         card = Card(**json.loads((folder / CARD).read_text(encoding="utf-8")))
-        model = model_of(NETS.parse(card.net), card.shape, card.num_classes)
         if _sha256(folder / WEIGHTS) != card.sha256:
             raise ValueError("the weights are not those that were written")
-        leaves = safetensors.numpy.load_file(folder / WEIGHTS)
-        params = params_from(model, leaves, card.models)
-        _check_finite(leaves)
-    except (SpecError, TypeError, ValueError, OSError, safetensors.SafetensorError) as error:
-        raise DataError(f"{folder}: the saved model is damaged: {error}. Save it again, or restore a copy.") from None
-    return Target.of(model, jax.tree.map(jnp.asarray, params))
+    except (SpecError, TypeError, ValueError, OSError) as error:
+        raise _damaged(folder, error) from None
+    return card
+
+
+def _damaged(folder: Path, error: Exception) -> DataError:
+    return DataError(f"{folder}: the saved model is damaged: {error}. Save it again, or restore a copy.")
 
 
 def leaves_of(params: Params) -> dict[str, np.ndarray]:

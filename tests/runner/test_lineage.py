@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from privsec.core.errors import ConfigError
+from privsec.core.errors import ConfigError, DataError
 from privsec.report.data_quality import lineage as told
 from privsec.runner.execute import run
 from privsec.runner.lineage_check import verify
@@ -115,4 +115,34 @@ def test_bundled_data_have_no_file_to_compare(small, tmp_path, quiet):
         verify(folder)
     (folder / "lineage.json").unlink()
     with pytest.raises(ConfigError, match="--fresh"):
+        verify(folder)
+
+
+def test_the_card_of_a_model_says_where_its_data_came_from_and_notices_a_changed_byte(finished, config, tmp_path):
+    import jax
+
+    from privsec.core.target import Target
+    from privsec.nets.base import model_of
+    from privsec.nets.mlp import MLP
+    from privsec.targets import from_folder, save
+
+    net = MLP(hidden=(4,))
+    model = model_of(net, (6,), 2)
+    target = Target.of(model, model.init(jax.random.key(0)))
+    folder = save(target, tmp_path / "model", net, run=finished)
+    found = verify(folder)
+    assert found.intact and found.manifest == verify(finished).manifest
+    assert found.findings[0].what.startswith("the weights") and "every byte is as it was" in told(found)
+    np.testing.assert_array_equal(from_folder(folder).logits(np.ones((2, 6))), target.logits(np.ones((2, 6))))
+    with open(config["data"]["path"], "ab") as file:
+        file.write(b"1")
+    changed = verify(folder)
+    assert not changed.intact and changed.findings[1].state == "changed"
+    with pytest.raises(ConfigError, match="run="):
+        verify(save(target, tmp_path / "unknown", net))
+    with pytest.raises(DataError, match="finished run"):
+        save(target, tmp_path / "other", net, run=tmp_path)
+    assert not (tmp_path / "other").exists()
+    (folder / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(DataError, match="damaged"):
         verify(folder)
