@@ -134,13 +134,13 @@ def test_the_card_of_a_model_says_where_its_data_came_from_and_notices_a_changed
     assert found.intact and found.manifest == verify(finished).manifest
     assert found.findings[0].what.startswith("the weights") and "every byte is as it was" in told(found)
     np.testing.assert_array_equal(from_folder(folder).logits(np.ones((2, 6))), target.logits(np.ones((2, 6))))
-    with open(config["data"]["path"], "ab") as file:
+    with Path(config["data"]["path"]).open("ab") as file:
         file.write(b"1")
     changed = verify(folder)
     assert not changed.intact and changed.findings[1].state == "changed"
     with pytest.raises(ConfigError, match="run="):
         verify(save(target, tmp_path / "unknown", net))
-    with pytest.raises(DataError, match="finished run"):
+    with pytest.raises(DataError, match="finished run's folder"):
         save(target, tmp_path / "other", net, run=tmp_path)
     assert not (tmp_path / "other").exists()
     (folder / "weights.safetensors").write_bytes(b"")
