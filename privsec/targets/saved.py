@@ -90,9 +90,7 @@ def _lineage(run: Path) -> dict[str, Any]:
     try:
         return json.loads((run / "lineage.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            f"{run}: its lineage.json cannot be read ({error}). Name the folder of a finished run."
-        ) from None
+        raise DataError(f"{run}: name a finished run's folder: its lineage.json cannot be read ({error})") from None
 
 
 def from_folder(folder: str | Path) -> Target:
