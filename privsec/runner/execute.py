@@ -172,6 +172,7 @@ class _Run:
                 models=missing,
                 holdout=world.holdout,
                 cleaned=curated,
+                placement=self.experiment.training.placement,
             )
             for m, one in self.narrator.follow(what, trained, count, count - len(missing)):
                 yield m, Kept(one.params, one.checkpoints, curated[m] if curated else None)

@@ -13,6 +13,7 @@ from privsec.core.recipe import Model
 from privsec.nets.base import model_of, parameter_count
 from privsec.runner.plan import Plan
 from privsec.runner.store import kept_models
+from privsec.training import many
 
 TRAINING_PASSES = 3
 """A gradient step costs about three forward passes (one forward, two backward)."""
@@ -45,8 +46,17 @@ def forecast(plan: Plan, out: Path) -> Iterator[str]:
     yield f"cells     {len(runnable)} to compute, {len(plan.cells) - len(runnable)} not applicable"
     for defense, title, reason in dict.fromkeys((c.defense, c.title, c.reason) for c in plan.cells if c.reason):
         yield f"          {defense} x {title}: {reason}"
-    placement = f"{axis.workers()} at a time on the {jax.default_backend()}"
-    yield f"cost      about {work / 1e12:.2g} TFLOP of training, {placement}"
+    yield f"cost      about {work / 1e12:.2g} TFLOP of training"
+    yield f"placement {_placed(many.placement_of(experiment.training.placement))}"
+
+
+def _placed(placement: many.Placement) -> str:
+    backend, devices = jax.default_backend(), jax.local_device_count()
+    return {
+        "threads": f"threads: {axis.workers()} models at a time, one a core of the {backend}",
+        "devices": f"devices: one share of the models on each of {devices} {backend} devices",
+        "vmap": f"vmap: at most {many.VMAP_CHUNK} models in one program on the {backend}",
+    }[placement]
 
 
 def flops_per_record(model: Model) -> float:

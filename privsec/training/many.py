@@ -1,7 +1,8 @@
 """Many models: how the models axis meets the hardware. Placement and chunk are never semantics.
 
 On a CPU one model per core: threads over one compiled program, so model k is bit-identical whatever the number, order
-and placement of the others. On an accelerator chunks of models are vmapped (equal to rounding).
+and placement of the others. On an accelerator chunks of models are vmapped (equal to rounding). With several devices in
+sight each one trains its share, as it would alone: one model after the other on a CPU, vmapped on an accelerator.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, PartitionSpec
 
 from privsec.core import axis
 from privsec.core.data import Examples
@@ -22,10 +24,21 @@ from privsec.core.keys import derive
 from privsec.core.recipe import Model, Params, Recipe
 from privsec.training import loop
 
-Placement = Literal["threads", "vmap"]
+Placement = Literal["threads", "devices", "vmap"]
 
 VMAP_CHUNK = 32
-"""At most this many models are trained by one vmapped program on an accelerator."""
+"""At most this many models are trained by one vmapped program on one accelerator."""
+FREE = 0.8
+"""Share of an accelerator's free memory that they may take."""
+
+
+def placement_of(asked: Literal["auto"] | Placement) -> Placement:
+    """Where models run on this machine: as asked, or as suits its devices."""
+    if asked != "auto":
+        return asked
+    if jax.local_device_count() > 1:
+        return "devices"
+    return "threads" if jax.default_backend() == "cpu" else "vmap"
 
 
 def train_many(
@@ -38,7 +51,7 @@ def train_many(
     models: Iterable[int] | None = None,
     holdout: Examples | None = None,
     cleaned: Mapping[int, Cleaned] | None = None,
-    placement: Placement | None = None,
+    placement: Literal["auto"] | Placement = "auto",
 ) -> Iterator[tuple[int, loop.Trained]]:
     """Trains model m on the records where `include[m]` holds, for every m, and yields them as they finish.
 
@@ -55,7 +68,7 @@ def train_many(
         holdout: records that early stopping may look at.
         cleaned: for each of these m, the labels [N] it is trained with and which of its records count; as they are
             where None.
-        placement: where the models run; chosen by the device where None.
+        placement: where the models run; "auto" is chosen by the devices.
 
     Yields:
         (m, Trained) with host arrays, in the order in which they finish.
@@ -65,7 +78,6 @@ def train_many(
     """
     wanted = list(range(len(include))) if models is None else list(models)
     shared = Examples(jnp.asarray(data.x), jnp.asarray(data.y))
-    chosen = placement or ("threads" if jax.default_backend() == "cpu" else "vmap")
 
     def arguments_of(m: int) -> loop.Arguments:
         own = derive(key, "model", m)
@@ -75,7 +87,7 @@ def train_many(
         return loop.arguments(recipe, data, include[m], own, holdout, kept=np.asarray(cleaned[m].kept))
 
     if wanted:
-        yield from _PLACEMENTS[chosen](model, recipe, arguments_of, wanted)
+        yield from _PLACEMENTS[placement_of(placement)](model, recipe, arguments_of, wanted)
 
 
 def _threads(
@@ -88,13 +100,34 @@ def _threads(
 def _vmapped(
     model: Model, recipe: Recipe, arguments_of: Callable[[int], loop.Arguments], wanted: list[int]
 ) -> Iterator[tuple[int, loop.Trained]]:
-    per_model = loop.Arguments(x=None, y=0, schedule=0, rates=None, key=0, holdout=None)  # type: ignore[arg-type]
-    program = _vmapped_program(model, recipe.program, per_model)
-    size = math.ceil(len(wanted) / math.ceil(len(wanted) / VMAP_CHUNK))
+    largest = _fitting(model, recipe, arguments_of(wanted[0]))
+    size = math.ceil(len(wanted) / math.ceil(len(wanted) / largest))
+    yield from _in_chunks(_vmapped_program(model, recipe.program), size, arguments_of, wanted)
+
+
+def _on_devices(
+    model: Model, recipe: Recipe, arguments_of: Callable[[int], loop.Arguments], wanted: list[int]
+) -> Iterator[tuple[int, loop.Trained]]:
+    count = jax.local_device_count()
+    each = math.ceil(len(wanted) / count)
+    if jax.default_backend() == "cpu":
+        each = 1  # what is finished is kept at once, and no device waits longer than for one model
+    else:
+        each = min(each, _fitting(model, recipe, arguments_of(wanted[0])))
+    yield from _in_chunks(_sharded_program(model, recipe.program), count * each, arguments_of, wanted)
+
+
+def _in_chunks(
+    program: Callable[[loop.Arguments], loop.Trained],
+    size: int,
+    arguments_of: Callable[[int], loop.Arguments],
+    wanted: list[int],
+) -> Iterator[tuple[int, loop.Trained]]:
+    """Of a program that trains `size` models at once; the last chunk is filled up, so that all have one shape."""
     for start in range(0, len(wanted), size):
         chunk = wanted[start : start + size]
         given = [arguments_of(m) for m in chunk]
-        given += given[-1:] * (size - len(chunk))  # one shape, also for the last chunk
+        given += given[-1:] * (size - len(chunk))
         stacked = given[0]._replace(
             y=jnp.stack([jnp.asarray(g.y) for g in given]),
             schedule=jax.tree.map(lambda *leaves: np.stack(leaves), *(g.schedule for g in given)),
@@ -105,12 +138,51 @@ def _vmapped(
             yield m, jax.tree.map(lambda leaf, i=i: leaf[i], trained)
 
 
+def _by_model(own: Any, shared: Any) -> loop.Arguments:
+    """`own` where each model has arguments of its own, `shared` where all have the same."""
+    return loop.Arguments(x=shared, y=own, schedule=own, rates=shared, key=own, holdout=shared)
+
+
 @functools.lru_cache(maxsize=32)
-def _vmapped_program(model: Model, program: Recipe, axes: loop.Arguments):
-    return jax.jit(jax.vmap(functools.partial(loop._train, model, program), in_axes=(axes,)))
+def _vmapped_program(model: Model, program: Recipe):
+    return jax.jit(jax.vmap(functools.partial(loop._train, model, program), in_axes=(_by_model(0, None),)))
 
 
-_PLACEMENTS = {"threads": _threads, "vmap": _vmapped}
+@functools.lru_cache(maxsize=32)
+def _sharded_program(model: Model, program: Recipe):
+    """Each device trains its share of the models, with nothing between them."""
+    mesh = Mesh(np.array(jax.local_devices()), ("models",))
+
+    def share(given: loop.Arguments) -> loop.Trained:
+        def one(own: tuple) -> loop.Trained:
+            y, schedule, key = own
+            return loop._train(model, program, given._replace(y=y, schedule=schedule, key=key))
+
+        return axis.over_members(one, (given.y, given.schedule, given.key))
+
+    specs = _by_model(PartitionSpec("models"), PartitionSpec())
+    sharded = jax.shard_map(share, mesh=mesh, in_specs=(specs,), out_specs=PartitionSpec("models"), check_vma=False)
+    return jax.jit(sharded)
+
+
+def _fitting(model: Model, recipe: Recipe, given: loop.Arguments) -> int:
+    """How many models fit an accelerator's free memory at once, `VMAP_CHUNK` where it does not say."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" not in stats:
+        return VMAP_CHUNK
+    free = FREE * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(jnp.shape(leaf), jnp.asarray(leaf).dtype), given)
+    return max(1, min(VMAP_CHUNK, int(free // _bytes_of_one(model, recipe, shapes))))
+
+
+def _bytes_of_one(model: Model, recipe: Recipe, shapes: loop.Arguments) -> int:
+    """What one model's training takes beside the records that all share, as the compiler counts it."""
+    found = loop.compiled(model, recipe).lower(shapes).compile().memory_analysis()
+    own = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((shapes.y, shapes.schedule)))
+    return max(1, own + (found.temp_size_in_bytes + found.output_size_in_bytes if found else 0))
+
+
+_PLACEMENTS = {"threads": _threads, "devices": _on_devices, "vmap": _vmapped}
 
 
 def train_stack(model: Model, recipe: Recipe, data: Examples, include: np.ndarray, key: jax.Array) -> Params:

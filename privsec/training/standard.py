@@ -33,11 +33,14 @@ class Training(Spec):
     """Passes over the training records."""
     checkpoints: int = Field(default=0, ge=0)
     """At how many ends of epochs, evenly spaced before the last, a model is kept for attacks that watch it learn."""
+    placement: Literal["auto", "threads", "devices", "vmap"] = "auto"
+    """How the models share the hardware: one a core by threads, one a device in turn, or many in one program; by itself
+    the first on a CPU, the second where there are several devices, the third on one accelerator."""
 
     @property
     def unhashed(self) -> frozenset[str]:  # type: ignore[override]
-        """Banks of models without checkpoints keep the name that they had before there were any."""
-        return frozenset() if self.checkpoints else frozenset({"checkpoints"})
+        """Placement is never meaning; and banks without checkpoints keep the name from before there were any."""
+        return frozenset({"placement"} if self.checkpoints else {"placement", "checkpoints"})
 
     @model_validator(mode="after")
     def _before_the_end(self) -> Training:

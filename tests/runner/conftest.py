@@ -28,7 +28,7 @@ def small() -> dict[str, Any]:
     return copy.deepcopy(SMALL)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def quiet() -> Narrator:
     """A narrator whose console is not a terminal."""
     import io

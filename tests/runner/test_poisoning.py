@@ -27,21 +27,10 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def quietly():
-    import io
-
-    from rich.console import Console
-
-    from privsec.runner.progress import Narrator
-
-    return Narrator(Console(file=io.StringIO()))
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, quietly):
+def done(tmp_path_factory, quiet):
     """One finished run, and the folder that holds it."""
     out = tmp_path_factory.mktemp("runs")
-    return run(TINY, out=out, narrator=quietly), out
+    return run(TINY, out=out, narrator=quiet), out
 
 
 def value(results, attack, measure):
@@ -105,7 +94,7 @@ def test_exhibits_show_what_was_planted_and_what_is_asked(done):
     assert changed[-3:, -3:].any() and not changed[:5].any() and not changed[:, :5].any()
 
 
-def test_what_was_finished_is_neither_trained_nor_poisoned_again(done, quietly, monkeypatch):
+def test_what_was_finished_is_neither_trained_nor_poisoned_again(done, quiet, monkeypatch):
     results, out = done
     before = results.table
     for path in (results.folder / "cells").glob("*.json"):
@@ -119,16 +108,16 @@ def test_what_was_finished_is_neither_trained_nor_poisoned_again(done, quietly, 
         yield from original(*args, models=trained[-len(models) :], **kwargs)
 
     monkeypatch.setattr(execute.many, "train_many", counting)
-    again = run(TINY, out=out, narrator=quietly).table
+    again = run(TINY, out=out, narrator=quiet).table
     assert trained == [2]
     columns = ["attack", "measure", "seed"]
     left, right = (table.sort_values(columns).reset_index(drop=True) for table in (before, again))
     np.testing.assert_allclose(left.value.astype(float), right.value.astype(float), rtol=1e-6)
 
 
-def test_poison_that_cannot_be_made_is_a_reason_in_the_table(tmp_path, quietly):
+def test_poison_that_cannot_be_made_is_a_reason_in_the_table(tmp_path, quiet):
     given = {**TINY, "attacks": [{"name": "badnets", "size": 9}, {"name": "truth_serum", "victims": 5000}]}
-    results = run({**given, "population": {"models": 4, "size": 100}}, out=tmp_path, narrator=quietly)
+    results = run({**given, "population": {"models": 4, "size": 100}}, out=tmp_path, narrator=quiet)
     reasons = {cell.attack: (cell.status, cell.reason) for cell in results.cells if cell.attack}
     assert reasons["badnets"][0] == "not_applicable" and "9 x 9" in reasons["badnets"][1]
     assert reasons["truth_serum"][0] == "not_applicable" and "5000 victims" in reasons["truth_serum"][1]
@@ -153,9 +142,9 @@ def cell_of(results, defense, attack):
 
 
 @pytest.fixture(scope="module")
-def voted(tmp_path_factory, quietly):
+def voted(tmp_path_factory, quiet):
     out = tmp_path_factory.mktemp("voted")
-    return run(VOTING, out=out, narrator=quietly), out
+    return run(VOTING, out=out, narrator=quiet), out
 
 
 def test_votes_of_parts_prove_answers_and_lower_what_poison_does(voted):
@@ -211,12 +200,12 @@ def test_a_poisoned_member_is_the_clean_one_to_the_bit_unless_its_part_is_touche
         assert changes.any()
 
 
-def test_a_wrong_certificate_is_found_out(voted, quietly, monkeypatch):
+def test_a_wrong_certificate_is_found_out(voted, quiet, monkeypatch):
     """Votes that are claimed to be unanimous prove too much."""
     _, out = voted
     honest = case._voted
     monkeypatch.setattr(case, "_voted", lambda *given: np.eye(10, dtype=int)[np.argmax(honest(*given), axis=-1)] * 1000)
-    results = run({**VOTING, "title": "Faked"}, out=out, narrator=quietly)
+    results = run({**VOTING, "title": "Faked"}, out=out, narrator=quiet)
     cell = cell_of(results, "votes", "badnets")
     assert cell.status == "failed" and "implemented wrongly" in cell.reason
     assert cell_of(results, "none", "badnets").status == "ok"
@@ -231,12 +220,12 @@ def test_a_defense_of_the_data_sees_all_parts_at_once():
 
 
 @pytest.mark.parametrize("behind", [{"name": "rounding", "decimals": 1}, {"name": "input_rounding"}])
-def test_nothing_is_proven_behind_what_changes_answers(behind, tmp_path, quietly):
+def test_nothing_is_proven_behind_what_changes_answers(behind, tmp_path, quiet):
     given = {
         **TINY,
         "population": {"models": 4, "size": 100, "points": 30},
         "defenses": {"votes": [{"name": "partition_aggregation", "partitions": 4}, behind]},
         "attacks": TINY["attacks"][:1],
     }
-    (cell,) = [cell for cell in run(given, out=tmp_path, narrator=quietly).cells if cell.attack]
+    (cell,) = [cell for cell in run(given, out=tmp_path, narrator=quiet).cells if cell.attack]
     assert cell.status == "ok" and "certified" not in cell.estimates
