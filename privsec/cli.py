@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -43,24 +44,32 @@ def run(
     out: Annotated[Path, typer.Option(help="The folder that holds runs and trained models.")] = Path("runs"),
     sets: Sets = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what earlier runs of this config finished.")] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Print where the time goes, and write a JAX profile to the run folder.")
+    ] = False,
 ) -> None:
     """Runs an experiment: trains, attacks, measures; writes a table and an HTML report.
 
     Interrupted at any moment, the same command continues where it stopped. Exit status: 0 done, 2 wrong config or data
     (nothing was computed), 3 finished but some cells failed.
     """
-    from privsec.report.terminal import summary
+    from privsec.report.terminal import stages, summary
     from privsec.runner.config import load
+    from privsec.runner.execute import PROFILE
     from privsec.runner.execute import run as execute
 
     try:
-        results = execute(load(config, sets or ()), out=out, fresh=fresh)
+        results = execute(load(config, sets or ()), out=out, fresh=fresh, profile=profile)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command continues where it stopped\n")
         raise typer.Exit(INTERRUPTED) from None
+    start = time.perf_counter()
     page = results.report()
     console = Console()
     console.print(summary(results))
+    if profile:
+        console.print(stages(results), f"report  {time.perf_counter() - start:.1f} s, not counted above", "")
+        console.print(f"profile {results.folder / PROFILE}", highlight=False, soft_wrap=True)
     console.print(f"table   {results.folder / 'table.csv'}", highlight=False, soft_wrap=True)
     console.print(f"report  {page}", highlight=False, soft_wrap=True)
     if results.failed:

@@ -31,6 +31,23 @@ def summary(results: Results) -> Group:
     return Group("", Text(judge(reading).headline, style="bold"), "", table, "")
 
 
+def stages(results: Results) -> Table:
+    """What `privsec run --profile` prints: where the seconds of the run went, over all invocations that it took."""
+    record = results.record
+    table = Table(box=None, padding=(0, 2, 0, 0), caption_justify="left", caption_style="dim")
+    table.caption = "compiling is summed over threads, and counts programs read from the cache on disk"
+    for name in ("stage", "seconds", "compiling", "programs"):
+        table.add_column(name, justify="left" if name == "stage" else "right")
+    spent, compiling, programs = record["seconds"], record["compiling"], record["programs"]
+    for stage in sorted({**spent, **compiling}, key=lambda stage: -spent.get(stage, 0.0)):
+        row = (spent.get(stage, 0.0), compiling.get(stage, 0.0))
+        table.add_row(stage, *(f"{seconds:.1f}" for seconds in row), str(programs.get(stage, 0)))
+    total = (sum(spent.values()), sum(compiling.values()))
+    table.add_section()
+    table.add_row("all", *(f"{seconds:.1f}" for seconds in total), str(sum(programs.values())))
+    return table
+
+
 def _cell(entry: Entry) -> Text:
     if not entry.resolved:
         return Text({"failed": "failed", "ok": "too few"}.get(entry.status, "n/a"), style="dim")

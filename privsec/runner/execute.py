@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import time
 import traceback
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,10 +32,14 @@ from privsec.runner.plan import Bank, Cell, Plan, family_of, holds_model, plan
 from privsec.runner.progress import Narrator
 from privsec.runner.results import CellResult, Results
 from privsec.runner.slices import slices_of
+from privsec.runner.stages import Stages
 from privsec.runner.store import Kept, Store
 from privsec.runner.table import table_of
 from privsec.runner.world import World
 from privsec.training import many
+
+PROFILE = "profile"
+"""Where a run folder has its profiles."""
 
 
 def run(
@@ -45,6 +47,7 @@ def run(
     *,
     out: str | Path = "runs",
     fresh: bool = False,
+    profile: bool = False,
     narrator: Narrator | None = None,
 ) -> Results:
     """Runs an experiment to its table; what an earlier run of it finished is not computed again.
@@ -53,6 +56,7 @@ def run(
         source: a config file (YAML, TOML, JSON), its values, or an Experiment.
         out: the folder that holds run folders and the bank of models.
         fresh: forget finished models and cells of this experiment first.
+        profile: let JAX's profiler write what the devices do to `profile/` in the run folder.
         narrator: shows progress; by default on stderr where that is a terminal.
 
     Returns:
@@ -70,7 +74,9 @@ def run(
         if fresh:
             store.forget(made.banks)
         try:
-            return _Run(made, store, shown).work()
+            made_now = _Run(made, store, shown)
+            with made_now.stages.watched(store.folder / PROFILE if profile else None):
+                return made_now.work()
         finally:
             store.leave_no_empty_folder()
 
@@ -81,7 +87,8 @@ class _Run:
     def __init__(self, made: Plan, store: Store, narrator: Narrator) -> None:
         self.plan, self.store, self.narrator = made, store, narrator
         self.experiment = made.experiment
-        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self.stages = Stages()
+        self._timed = self.stages.timed
         self.facts: dict[str, Any] = {}
         self._world = functools.cache(self._make_world)
         self._mixture = functools.cache(self._make_mixture)
@@ -104,7 +111,7 @@ class _Run:
         if "data" in self.facts:
             worlds = {seed: self._world(seed) for seed in self.experiment.seeds}
             self.facts["lineage"] = lineage.write(self.store, worlds, self.plan.cells)
-        record = provenance.record(self.experiment, self.store.folder, self.seconds, self.facts)
+        record = provenance.record(self.experiment, self.store.folder, self.stages, self.facts)
         said = record.get("data", {})
         slices = slices_of(self.experiment, cells, said.get("class_names", ()), said.get("group_names"))
         return self.store.save_run(finished, table_of(self.experiment, cells), slices, record)
@@ -343,14 +350,6 @@ class _Run:
             facts=facts or {},
             path=None,
         )
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - start
 
 
 def _guarded(guard: ModelDefense, model: Model, params: Params, public: Examples, key: jax.Array) -> Params:

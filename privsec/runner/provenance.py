@@ -19,18 +19,16 @@ from privsec.core.data import Dataset
 from privsec.nets.base import parameter_count
 from privsec.runner.config import Experiment
 from privsec.runner.results import read_json
+from privsec.runner.stages import Stages
 from privsec.runner.world import World
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "scipy", "dp-accounting")
 
 
-def record(
-    experiment: Experiment, folder: Path, seconds: Mapping[str, float], facts: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The content of `record.json`. Seconds add up over the invocations that a run took."""
+def record(experiment: Experiment, folder: Path, stages: Stages, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of `record.json`. Seconds and programs add up over the invocations that a run took."""
     path = folder / "record.json"
     before = read_json(path) if path.exists() else {}
-    spent = before.get("seconds", {})
     return {
         **{name: before[name] for name in ("data", "lineage") if name in before},
         **facts,
@@ -41,8 +39,14 @@ def record(
         "machine": {"processor": _processor(), "cores": os.cpu_count(), "system": platform.system()},
         "seeds": list(experiment.seeds),
         "git": _git_revision(),
-        "seconds": {name: round(spent.get(name, 0.0) + seconds.get(name, 0.0), 3) for name in {**spent, **seconds}},
+        "seconds": _summed(before.get("seconds", {}), stages.seconds),
+        "compiling": _summed(before.get("compiling", {}), stages.compiling),
+        "programs": _summed(before.get("programs", {}), stages.programs),
     }
+
+
+def _summed(before: Mapping[str, float], now: Mapping[str, float]) -> dict[str, float]:
+    return {name: round(before.get(name, 0) + now.get(name, 0), 3) for name in {**before, **now}}
 
 
 def data_facts(dataset: Dataset, world: World) -> dict[str, Any]:
