@@ -74,8 +74,8 @@ def identity(defense: Defense) -> None:
     require(
         any(_of_stage(defense).changes_nothing(candidate) for candidate in _switched_off(defense)),
         f"no field at {', '.join(map(str, OFF))} makes it the identity (everything kept and no model trained to find "
-        "that out, the same Recipe or Model object, or equal answers): let one do so, or pass the strength-zero Spec as "
-        "`off`",
+        "that out, the same Recipe or Model object, or equal answers): let one do so, or pass the strength-zero Spec "
+        "as `off`",
     )
 
 
