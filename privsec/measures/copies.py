@@ -47,8 +47,9 @@ def copies(
     partner = _partners(names)
     found: dict[str, float] = {"equal": int(np.sum(partner >= 0)), "public": sum(name in known for name in names)}
     if 1 < len(x) <= MOST:
-        distance, row = nearest(flat(x), None, 1)
-        close = (partner < 0) & (distance[:, 0] <= NEAR * typical_distance(x, rng))
+        flattened = flat(x)
+        distance, row = nearest(flattened, None, 1)
+        close = (partner < 0) & (distance[:, 0] <= NEAR * typical_distance(flattened, rng))
         partner = np.where(close, row[:, 0], partner)
         found["near"] = int(np.sum(partner >= 0))
     doubled = (partner >= 0) & include[:, np.maximum(partner, 0)]

@@ -59,6 +59,13 @@ def test_of_many_records_only_equal_ones_are_looked_for(monkeypatch):
     assert "near" not in found and found["equal"] == 2
 
 
+def test_pictures_are_compared_like_rows():
+    x = np.random.default_rng(0).normal(size=(50, 4, 4, 1)).astype(np.float32)
+    x[1] = x[0]
+    found = copies.copies(x, halves(50), x[:1], np.random.default_rng(1))
+    assert (found["equal"], found["near"], found["public"]) == (2, 2, 2)
+
+
 def test_minus_zero_is_zero():
     x = np.arange(8.0).reshape(4, 2)
     x[0], x[1] = 0.0, -0.0
