@@ -63,7 +63,7 @@ class Step(NamedTuple):
     """One thing that was done to records between the file and the training, for their lineage.
 
     Attributes:
-        name: "read", "limit", "scale" or "standardize".
+        name: "schema", "read", "limit", "scale" or "standardize".
         records: how many there were afterwards.
         detail: by what, in words.
     """

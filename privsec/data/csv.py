@@ -8,10 +8,11 @@ from pydantic import Field
 
 from privsec.core.data import Dataset
 from privsec.data import formats
+from privsec.data.ruled import RuledSource
 from privsec.data.tables import Table
 
 
-class Csv(Table):
+class Csv(RuledSource, Table):
     """A csv file whose first line names the columns; numeric and categorical ones are told apart by their values."""
 
     name: Literal["csv"] = "csv"
@@ -27,6 +28,10 @@ class Csv(Table):
 
     origin: ClassVar[str] = "your own file"
     layout: ClassVar[str] = "a csv file whose first line names the columns"
+
+    @property
+    def form(self) -> dict[str, str]:
+        return {"kind": "table", "delimiter": self.delimiter, "encoding": self.encoding}
 
     def _read(self) -> Dataset:
         path = self.locate()

@@ -9,11 +9,11 @@ from pydantic import Field
 
 from privsec.core.data import Dataset
 from privsec.data import formats
-from privsec.data.base import FileSource
+from privsec.data.ruled import RuledSource
 from privsec.data.validation import as_labels
 
 
-class Npz(FileSource):
+class Npz(RuledSource):
     """A table [N, D] or images [N, H, W] or [N, H, W, C] with labels 0..C-1, from a NumPy npz file.
 
     Byte images are divided by 255. Columns of a table that hold more than 0 and 1 are marked to be standardized.
@@ -34,6 +34,10 @@ class Npz(FileSource):
 
     origin: ClassVar[str] = "your own file"
     layout: ClassVar[str] = "an npz written by numpy.savez, with the arrays that `features` and `labels` name"
+
+    @property
+    def form(self) -> dict[str, str]:
+        return {"kind": "arrays"}
 
     def _read(self) -> Dataset:
         path = self.locate()

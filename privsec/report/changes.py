@@ -148,25 +148,30 @@ def _p_value(difference: Estimate) -> float:
     return float(2 * ndtr(-abs(value) / reach)) if reach > 0 else float(value == 0)
 
 
-def change(reading: Reading, defense: str, attack: str, measure: str) -> Change | None:
-    """What `defense` changes in `measure` against the undefended run, None where one side has no value."""
-    if reading.baseline is None or defense == reading.baseline:
+def change(reading: Reading, defense: str, attack: str, measure: str, since: str | None = None) -> Change | None:
+    """What `defense` changes in `measure` against another one, or the undefended run; None where one has no value."""
+    since = since or reading.baseline
+    if since is None or defense == since:
         return None
-    before, after = (reading.entry(d, attack, measure) for d in (reading.baseline, defense))
+    before, after = (reading.entry(d, attack, measure) for d in (since, defense))
     if not (before.resolved and after.resolved):
         return None
-    same = paired(reading.cells(reading.baseline, attack), reading.cells(defense, attack), measure)
+    same = paired(reading.cells(since, attack), reading.cells(defense, attack), measure)
     return same or unpaired(before.known, after.known)
 
 
-def worst_change(reading: Reading, defense: str) -> Change | None:
-    """How far `defense` moves the worst advantage, whichever attack is the worst on either side."""
-    undefended = reading.worst(reading.baseline) if reading.baseline else None
+def worst_change(reading: Reading, defense: str, since: str | None = None) -> Change | None:
+    """How far the worst advantage moves from another defense, or the undefended run, to `defense`.
+
+    Whichever attack is the worst on either side.
+    """
+    since = since or reading.baseline
+    undefended = reading.worst(since) if since else None
     defended = reading.worst(defense)
-    if undefended is None or defended is None:
+    if since is None or undefended is None or defended is None:
         return None
     (before, first), (after, second) = undefended, defended
-    cells = reading.cells(reading.baseline or "", before.label), reading.cells(defense, after.label)
+    cells = reading.cells(since, before.label), reading.cells(defense, after.label)
     alike = before.family == after.family and paired(*cells, "advantage")
     return alike or unpaired(first.known, second.known)
 

@@ -6,11 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from privsec.report.catalog import IDENTIFIERS, QUESTIONS, Finding
 from privsec.report.reading import FAMILIES, Reading
+from privsec.report.wording import number
+
+MANY_COPIES = 0.05
+"""Share of non-members with a copy in the training set from which on figures are doubtful."""
 
 
 def limits(reading: Reading) -> Iterator[Finding]:
     """Every finding about what is not known."""
-    for check in (_thin, _alone, _warned, _failures, _not_applicable, _not_tested):
+    for check in (_thin, _alone, _warned, _copies, _failures, _not_applicable, _not_tested):
         yield from check(reading)
 
 
@@ -63,6 +67,27 @@ def _warned(reading: Reading) -> Iterator[Finding]:
         yield Finding(
             "PS025", "warning", "medium", "Remarks from the run", text, evidence, "Read them before quoting a figure."
         )
+
+
+def _copies(reading: Reading) -> Iterator[Finding]:
+    """PS026: records that are there more than once, perhaps on both sides of a split."""
+    data = reading.record.get("data") or {}
+    found = data.get("copies") or {}
+    inside = found.get("near", found.get("equal", 0))
+    if not inside and not found.get("public"):
+        return
+    evidence = [f"{found['equal']:,.0f} of {data['candidates']:,} candidates equal another one"]
+    if "near" in found:
+        evidence.append(f"{found['near']:,.0f} equal another one, or nearly so")
+    evidence.append(f"{found['public']:,.0f} equal a record of the attacker's or the defender's own")
+    evidence.append(f"{number(found['across'], 'share')} of the records outside a training set have a copy inside")
+    text = (
+        "A record with a copy in the training set is not in it, and the model knows it all the same: membership reads "
+        "lower than it is, and accuracy outside the training set higher. Whoever has a copy has the secret already."
+    )
+    action = "Remove copies from the data before they are split, or put `duplicates` among the defenses and compare."
+    severity = "medium" if found["across"] >= MANY_COPIES else "low"
+    yield Finding("PS026", "warning", severity, "Records that are there more than once", text, tuple(evidence), action)
 
 
 def _failures(reading: Reading) -> Iterator[Finding]:

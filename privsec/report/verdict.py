@@ -157,7 +157,7 @@ def _defended(reading: Reading, protected: list[str], helpful: list[str]) -> lis
         f"{best} buys most: the strongest attack left ({column.label}) has advantage "
         f"{full(entry.known, 'advantage')}, {left}. {_price(_cost(reading, best))}"
     ]
-    sentences += _reservations(reading, best)
+    sentences += [*_passed_over(reading, best, helpful), *_reservations(reading, best)]
     others = (
         ("Of the defenses measured against every attack", [d for d in helpful if not _reservations(reading, d)]),
         ("Of the defenses that cost no measurable accuracy", [d for d in helpful if _free(_cost(reading, d))]),
@@ -171,6 +171,21 @@ def _defended(reading: Reading, protected: list[str], helpful: list[str]) -> lis
                 f"{full(entry.known, 'advantage')}. {_price(_cost(reading, second))}"
             )
     return sentences
+
+
+def _passed_over(reading: Reading, best: str, helpful: list[str]) -> list[str]:
+    """Why the defense with the smallest figure is not the one that is named, where it is not."""
+    least = _weakest(reading, _sound(reading, helpful))
+    made = change(reading, least, "", "test_accuracy", best) if least != best else None
+    if made is None or made.estimate.value >= 0:
+        return []
+    column, entry = _worst(reading, least)
+    noise = _worst(reading, best)[1].known.low <= 0
+    gap = f"{_points(made.estimate.value)} points {_points_interval(made.estimate)}"
+    return [
+        f"{least} leaves {column.label} with advantage {full(entry.known, 'advantage')}, "
+        f"{'which is as much as chance too' if noise else 'not measurably less'}, and has less test accuracy: {gap}."
+    ]
 
 
 def _average(column: Column, entry: Entry) -> str:
@@ -212,22 +227,42 @@ def _worst(reading: Reading, defense: str) -> tuple[Column, Entry]:
 
 
 def _preferred(reading: Reading, defenses: Iterable[str]) -> str | None:
-    """The most accurate of the defenses whose worst leak is not measurably above the weakest one.
+    """The defense with the weakest worst leak of those that keep the most accuracy, among those that leak least.
 
-    Those on which an attack failed count only where there are no others.
+    Leaks least: not measurably above chance, or not measurably above the weakest one. Keeps the most: not measurably
+    less accurate than the most accurate of these. Both are differences with intervals, over the same models or points
+    where they can be: two intervals may overlap and yet one defense be better. Those on which an attack failed count
+    only where there are no others.
     """
-    listed = list(defenses)
-    sound = [d for d in listed if not _failures(reading, d)] or listed
+    sound = _sound(reading, defenses)
     if not sound:
         return None
-    leaks = {d: _worst(reading, d)[1].known for d in sound}
-    weakest = min(leaks.values(), key=lambda leak: leak.value)
+    weakest = _weakest(reading, sound)
+    alike = [d for d in sound if _worst(reading, d)[1].known.low <= 0 or not _leaks_more(reading, d, weakest)]
+    accuracies = {d: entry.known.value for d in alike if (entry := reading.entry(d, "", "test_accuracy")).resolved}
+    if accuracies:
+        top = max(accuracies, key=lambda d: accuracies[d])
+        alike = [d for d in accuracies if not _less_accurate(reading, d, top)]
+    return _weakest(reading, alike)
 
-    def merit(defense: str) -> tuple[float, float]:
-        accuracy = reading.entry(defense, "", "test_accuracy")
-        return (accuracy.known.value if accuracy.resolved else -1.0, -leaks[defense].value)
 
-    return max((d for d in sound if leaks[d].low <= weakest.high), key=merit)
+def _sound(reading: Reading, defenses: Iterable[str]) -> list[str]:
+    listed = list(defenses)
+    return [d for d in listed if not _failures(reading, d)] or listed
+
+
+def _weakest(reading: Reading, defenses: Iterable[str]) -> str:
+    return min(defenses, key=lambda d: _worst(reading, d)[1].known.value)
+
+
+def _leaks_more(reading: Reading, defense: str, than: str) -> bool:
+    made = worst_change(reading, defense, than) if defense != than else None
+    return made is not None and made.estimate.low > 0
+
+
+def _less_accurate(reading: Reading, defense: str, than: str) -> bool:
+    made = change(reading, defense, "", "test_accuracy", than)
+    return made is not None and made.estimate.high < 0
 
 
 def _failures(reading: Reading, defense: str) -> list[str]:

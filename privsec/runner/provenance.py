@@ -15,7 +15,9 @@ import numpy as np
 import platformdirs
 
 from privsec import __version__
+from privsec.core import keys
 from privsec.core.data import Dataset
+from privsec.measures.copies import copies
 from privsec.nets.base import parameter_count
 from privsec.runner.config import Experiment
 from privsec.runner.results import read_json
@@ -64,7 +66,15 @@ def data_facts(dataset: Dataset, world: World) -> dict[str, Any]:
         "population": world.population.size,
         "holdout": world.holdout.size,
         "parameters": parameter_count(world.model),
+        "copies": _copies(world),
     }
+
+
+def _copies(world: World) -> dict[str, float]:
+    """Candidates that are there more than once, or public too."""
+    public = np.concatenate([np.asarray(world.population.x), np.asarray(world.holdout.x)])
+    rng = keys.generator(keys.derive(world.root, "copies"))
+    return copies(np.asarray(world.candidates.x), world.member, public, rng)
 
 
 def enable_compilation_cache() -> None:

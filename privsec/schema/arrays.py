@@ -84,7 +84,7 @@ def _broken(name: str, array: np.ndarray, rules: Array, fewest: int) -> list[Pro
         shape = f"[{', '.join('any' if length is None else str(length) for length in rules.shape)}]"
         problems.append(Problem(name, "shape", shape, 0, ((-1, str(list(array.shape))),)))
     if array.ndim and len(array) < fewest:
-        problems.append(Problem(name, "fewest_records", f"at least {fewest} records", len(array)))
+        problems.append(Problem(name, "fewest_records", f"at least {fewest} record{'s' * (fewest != 1)}", len(array)))
     if array.dtype.kind not in "biuf" or not array.size:
         return problems
     table = array.reshape(len(array) if array.ndim else 1, -1)

@@ -19,6 +19,10 @@ Content = pd.DataFrame | dict[str, np.ndarray]
 TABLES = {".csv": ",", ".tsv": "\t", ".parquet": None, ".pq": None}
 """Endings of tables, and what separates their cells."""
 
+LISTED = 10
+"""Broken rules that a refusal lists."""
+_OF = {"table": "a table", "arrays": "arrays"}
+
 
 @dataclass(frozen=True)
 class Checked:
@@ -69,7 +73,8 @@ def check(path: Path, schema: Path) -> Checked:
     wanted = rules.load(schema)
     read = _reader(path)
     if (path.suffix.lower() == ".npz") != isinstance(wanted, ArraySchema):
-        raise ConfigError(f"{schema}: these are rules of {wanted.kind}, and {path.name} holds something else")
+        other = "arrays" if wanted.kind == "table" else "table"
+        raise ConfigError(f"{schema}: these are rules of {_OF[wanted.kind]}, and {path} holds {_OF[other]}")
     digest = formats.sha256(path)
     try:
         content = read(wanted)
@@ -78,6 +83,40 @@ def check(path: Path, schema: Path) -> Checked:
         return Checked(path, digest, schema, wanted.digest, 0, (problem,))
     found = _check(content, wanted)
     return Checked(path, digest, schema, wanted.digest, _records(content), found)
+
+
+def enforce(
+    path: Path, schema: Path, kind: str, *, delimiter: str | None = None, encoding: str | None = None
+) -> Checked:
+    """Holds a file of known form against a schema, whatever its ending, and refuses it where a rule is broken.
+
+    Args:
+        path: of the file.
+        schema: where the rules stand.
+        kind: "table" for text with a delimiter, "arrays" for an npz.
+        delimiter: of a table, instead of the schema's.
+        encoding: of a table, instead of the schema's.
+
+    Raises:
+        ConfigError: the schema is missing, wrong or of another kind, or pandera is not installed.
+        DataError: the file is broken or breaks a rule; the text names every rule with the first records.
+    """
+    wanted = rules.load(schema)
+    if wanted.kind != kind:
+        raise ConfigError(f"{schema}: these are rules of {_OF[wanted.kind]}, and {path} holds {_OF[kind]}")
+    digest = formats.sha256(path)
+    content = _arrays(path) if isinstance(wanted, ArraySchema) else _table(path, wanted, delimiter, encoding)
+    found = Checked(path, digest, schema, wanted.digest, _records(content), _check(content, wanted))
+    if found.passed:
+        return found
+    count = len(found.problems)
+    listed = "".join(f"\n  {problem.told}" for problem in found.problems[:LISTED])
+    further = f"\n  and {count - LISTED} more: `privsec data check {path} --schema {schema}`" if count > LISTED else ""
+    raise DataError(
+        f"{path}: breaks {count} rule{'s' * (count > 1)} of {schema}, and is not used (records are counted from 0):"
+        f"{listed}{further}\nMend the file, or, where the rule is too strict for data that are right, loosen it in "
+        f"{schema}."
+    )
 
 
 def infer(
@@ -137,9 +176,14 @@ def _reader(path: Path) -> Callable[[Schema], Content]:
 
 def _cells(path: Path, delimiter: str, schema: Schema) -> pd.DataFrame:
     assert isinstance(schema, TableSchema)
-    delimiter = schema.delimiter or delimiter
-    quoted = path.suffix.lower() != ".tsv"
-    header, *rows = formats.read_csv(path, delimiter=delimiter, encoding=schema.encoding, quoted=quoted)
+    return _table(path, schema, schema.delimiter or delimiter, schema.encoding, quoted=path.suffix.lower() != ".tsv")
+
+
+def _table(
+    path: Path, schema: TableSchema, delimiter: str | None, encoding: str | None, quoted: bool = True
+) -> pd.DataFrame:
+    delimiter, encoding = delimiter or schema.delimiter or ",", encoding or schema.encoding
+    header, *rows = formats.read_csv(path, delimiter=delimiter, encoding=encoding, quoted=quoted)
     if twice := sorted({name for name in header if header.count(name) > 1}):
         raise DataError(f"{path}: the column names {', '.join(map(repr, twice))} occur more than once. Rename them.")
     return pd.DataFrame(rows, columns=pd.Index(header), dtype=object)

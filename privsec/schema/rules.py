@@ -10,7 +10,7 @@ import pydantic
 import yaml
 from pydantic import Field, model_validator
 
-from privsec.core.errors import ConfigError
+from privsec.core.errors import ConfigError, did_you_mean
 from privsec.core.spec import Spec, SpecError, explain
 
 SHOWN = 5
@@ -168,6 +168,22 @@ class Problem(NamedTuple):
     records: int
     examples: tuple[tuple[int, str], ...] = ()
 
+    @property
+    def told(self) -> str:
+        """In one line: column, rule, what was wanted, how many records break it, the first of them."""
+        where = ".".join(filter(None, (self.column, self.rule)))
+        if self.rule == "readable":
+            return f"{where}: {self.wanted}"
+        wish = f"{where}: wanted {self.wanted}"
+        if self.rule == "fewest_records":
+            return f"{wish}; there {'is' if self.records == 1 else 'are'} {self.records:,}"
+        counted = f"; {self.records:,} record{'s' * (self.records != 1)}" if self.records else ""
+        if self.examples and all(row < 0 for row, _ in self.examples):
+            return f"{wish}{counted}; found {', '.join(value for _, value in self.examples)}"
+        shown = ", ".join(f"record {row}: {value!r}" for row, value in self.examples)
+        more = ", ..." if self.records > len(self.examples) > 0 else ""
+        return f"{wish}{counted}{f' ({shown}{more})' if shown else ''}"
+
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
         examples = [{"record": record, "value": value} for record, value in self.examples]
@@ -183,8 +199,10 @@ def load(path: Path) -> Schema:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
+        siblings = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise ConfigError(
-            f"{path}: there is no such schema. `privsec data schema FILE --out {path}` makes one"
+            f"{path}: there is no such schema.{did_you_mean(path.name, siblings)} `privsec data schema FILE --out "
+            f"{path}` makes one of a clean file"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as UTF-8 text: {error}") from None

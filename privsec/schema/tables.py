@@ -80,7 +80,8 @@ def check(cells: pd.DataFrame, schema: TableSchema) -> tuple[Problem, ...]:
     values = cells.mask(cells.isin(schema.missing_values))
     problems = list(_present([str(name) for name in cells.columns], schema))
     if len(cells) < schema.fewest_records:
-        problems.append(Problem("", "fewest_records", f"at least {schema.fewest_records} records", len(cells)))
+        plural = "s" * (schema.fewest_records != 1)
+        problems.append(Problem("", "fewest_records", f"at least {schema.fewest_records} record{plural}", len(cells)))
     known = {name: column for name, column in schema.columns.items() if name in cells.columns}
     for name, column in known.items():
         wanted = _wanted(column)
@@ -112,7 +113,9 @@ def _present(columns: Sequence[str], schema: TableSchema) -> list[Problem]:
         for name in lacking
     ]
     if not schema.others:
-        found += [Problem(str(name), "known", "no columns beside those of the schema", 0) for name in further]
+        joined = len(columns) == 1 and lacking and any(mark in columns[0] for mark in ",;\t|")
+        hint = ". Is this the whole first line? Then the `delimiter` is another" if joined else ""
+        found += [Problem(str(name), "known", f"no columns beside those of the schema{hint}", 0) for name in further]
     return found
 
 

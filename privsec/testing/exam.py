@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
+import numpy as np
+
+from privsec.core.data import Array
 from privsec.core.spec import Spec
 
 S = TypeVar("S")
@@ -72,6 +76,24 @@ def cites(paper: str | None) -> None:
         paper and SOURCE.search(paper) and YEAR.search(paper),
         f"`paper` is {paper!r}: write authors, year and an arXiv number, a DOI or a venue",
     )
+
+
+def read_only(part: Array) -> np.ndarray:
+    """A copy that whoever writes into it gets an error of."""
+    copy = np.array(part)
+    copy.flags.writeable = False
+    return copy
+
+
+@contextlib.contextmanager
+def writing_nothing(what: str, instead: str) -> Iterator[None]:
+    """Says it plainly where something is written into a `read_only` copy."""
+    try:
+        yield
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise AssertionError(f"{what} writes into the records that it was given: {instead}") from error
 
 
 def rebuilt(spec: Spec) -> Spec:

@@ -29,6 +29,7 @@ from privsec.testing.attack_runs import (
 )
 from privsec.testing.exam import Check, cites, examine, is_documented, is_its_config, rebuilt, require
 from privsec.testing.exam_evidence import SHAPES, count_of, is_finite, of_confidence
+from privsec.testing.exam_tampering import tampering
 from privsec.testing.worlds import certain, impossible, question
 
 SIGNIFICANCE = 1e-3
@@ -231,6 +232,7 @@ ATTACK_CHECKS: Mapping[str, Check[Attack]] = {
     for check in (
         config,
         declaration,
+        tampering,
         access,
         knowledge,
         reproducible,

@@ -12,7 +12,7 @@ from privsec.core import keys
 from privsec.core.data import Array, Examples
 from privsec.core.defense import Cleaned, Curator, DataDefense
 from privsec.core.target import Target
-from privsec.testing.exam import require
+from privsec.testing.exam import read_only, require, writing_nothing
 from privsec.testing.exam_training_defense import accuracy_of, blobs, plain_model, plain_recipe
 from privsec.training import loop
 
@@ -37,8 +37,9 @@ def changes_nothing(defense: DataDefense) -> bool:
 def keeps_to_its_stage(defense: DataDefense) -> None:
     """It returns a label, a decision and a suspicion for each record, and leaves the records as they are."""
     data = blobs(0)
-    given, public = (Examples(_read_only(each.x), _read_only(each.y)) for each in (data, blobs(2)))
-    made = defense.on_data(given, Curator(public, _fit, keys.root(0)))
+    given, public = (Examples(read_only(each.x), read_only(each.y)) for each in (data, blobs(2)))
+    with writing_nothing("`on_data`", "return corrected labels in a Cleaned; records stay as they are"):
+        made = defense.on_data(given, Curator(public, _fit, keys.root(0)))
     require(isinstance(made, Cleaned), "`on_data` must return Cleaned(y, kept, suspicion)")
     for name, kind in (("y", "i"), ("kept", "b"), ("suspicion", "f")):
         part = np.asarray(getattr(made, name))
@@ -90,13 +91,6 @@ def _fit(y: Array, mask: Array, key: jax.Array) -> Target:
     return Target.of(
         model, loop.train(model, plain_recipe(), data, everything, key, kept=np.pad(mask, (0, rest))).params
     )
-
-
-def _read_only(part: Array) -> np.ndarray:
-    """A copy that whoever writes into it gets an error of."""
-    copy = np.array(part)
-    copy.flags.writeable = False
-    return copy
 
 
 @functools.cache

@@ -73,8 +73,9 @@ def identity(defense: Defense) -> None:
         return  # no strength: it is there or not
     require(
         any(_of_stage(defense).changes_nothing(candidate) for candidate in _switched_off(defense)),
-        f"no field at {', '.join(map(str, OFF))} makes it the identity (everything kept, the same Recipe or "
-        "Model object, or equal answers): let one do so, or pass the strength-zero Spec as `off`",
+        f"no field at {', '.join(map(str, OFF))} makes it the identity (everything kept and no model trained to find "
+        "that out, the same Recipe or Model object, or equal answers): let one do so, or pass the strength-zero Spec "
+        "as `off`",
     )
 
 

@@ -25,6 +25,7 @@ from privsec.measures.advantage import advantage
 from privsec.measures.intervals import cluster_mean
 from privsec.nets.base import model_of
 from privsec.nets.mlp import MLP
+from privsec.testing.exam import require
 from privsec.testing.toy import Gain
 from privsec.training.many import train_stack
 from privsec.training.standard import Training
@@ -102,7 +103,7 @@ def poisoned(attack: Attack) -> PoisoningWorld:
     data, include = _candidates(), _include()
     known = replace(world.knowledge, points=world.knowledge.points)
     poison = attack.tamper(data, known, keys.derive(keys.root(2), "tamper"))
-    assert poison is not None
+    require(poison is not None, "`tamper` gives None: an attack with `tampers = True` plants something")
     bank = trained(data, include, poison, "target")
     lesser = attack.control
     harmless = lesser.tamper(data, known, keys.derive(keys.root(2), "control")) if lesser else None

@@ -16,8 +16,10 @@ from privsec.attacks.evasion.random_noise import RandomNoise
 from privsec.attacks.membership.boundary import Boundary
 from privsec.attacks.membership.lira import LiRA
 from privsec.attacks.membership.loss import Loss
+from privsec.attacks.poisoning.badnets import BadNets
 from privsec.core.access import Access
-from privsec.core.defense import ModelDefense, OutputDefense, TrainingDefense
+from privsec.core.attack import Poison
+from privsec.core.defense import Cleaned, DataDefense, ModelDefense, OutputDefense, TrainingDefense
 from privsec.core.evidence import MembershipScores
 from privsec.data.digits import Digits
 from privsec.defenses.outputs.rounding import Rounding
@@ -178,7 +180,7 @@ def test_a_careless_attack_is_told_so(check, attack):
 
 def test_all_failures_are_told_at_once_and_a_check_can_be_skipped():
     with pytest.raises(
-        AssertionError, match=r"(?s)fails 1 of 12.*\[power\] Where success is certain.*sign of the score"
+        AssertionError, match=r"(?s)fails 1 of 13.*\[power\] Where success is certain.*sign of the score"
     ):
         examine_attack(Backwards())
     examine_attack(Backwards(), skip=["power"])
@@ -392,6 +394,264 @@ class Stopped(Training):
 def test_a_careless_defense_is_told_so(check, defense):
     with pytest.raises(AssertionError):
         DEFENSE_CHECKS[check](defense)
+
+
+class Curating(DataDefense):
+    """A defense of the data with a mistake."""
+
+    name: Literal["curating"] = "curating"
+    paper = "Nobody 2020, arXiv 0000.00000"
+    strength: float = 0.1
+    """How much of it."""
+
+    def on_data(self, data, curator):
+        made = Cleaned.untouched(data)
+        return made if self.strength == 0 else self.spoiled(made, data, curator)
+
+    def spoiled(self, made, data, curator):
+        return made
+
+
+class Touching(Curating):
+    def spoiled(self, made, data, curator):
+        data.x[0] = 0.0
+        return made
+
+
+class Relabelling(Curating):
+    def spoiled(self, made, data, curator):
+        data.y[:] = 0
+        return made
+
+
+class Thinning(Curating):
+    def spoiled(self, made, data, curator):
+        return Cleaned(made.y[:-1], made.kept[:-1], made.suspicion[:-1])
+
+
+class Ranking(Curating):
+    def spoiled(self, made, data, curator):
+        return made._replace(kept=np.arange(data.size))
+
+
+class Bare(Curating):
+    def spoiled(self, made, data, curator):
+        return made.kept
+
+
+class Inventing(Curating):
+    def spoiled(self, made, data, curator):
+        return made._replace(y=np.where(np.arange(data.size) < 3, -1, made.y))
+
+
+class Accusing(Curating):
+    def spoiled(self, made, data, curator):
+        return made._replace(suspicion=np.full(data.size, np.inf))
+
+
+class Moody(Curating):
+    calls: ClassVar = itertools.count()
+
+    def spoiled(self, made, data, curator):
+        return made._replace(kept=np.arange(data.size) != next(self.calls))
+
+
+class Emptying(Curating):
+    def spoiled(self, made, data, curator):
+        return made._replace(kept=np.zeros(data.size, bool))
+
+
+class Confusing(Curating):
+    def spoiled(self, made, data, curator):
+        return made._replace(y=(made.y + 1) % 4)
+
+
+class Busy(Curating):
+    def on_data(self, data, curator):
+        y = np.asarray(data.y)
+        curator.fit(y, np.ones(data.size, bool), curator.key)
+        return Cleaned.untouched(data)
+
+
+class Strict(Curating):
+    def on_data(self, data, curator):
+        return Cleaned.without(data, np.arange(data.size, dtype=float), 0.1)
+
+
+class Careful(Curating):
+    def spoiled(self, made, data, curator):
+        curator.fit(made.y, np.flatnonzero(made.kept), curator.key)
+        return made
+
+
+@pytest.mark.parametrize(
+    ("check", "defense", "told"),
+    [
+        ("stage", Touching(), "`on_data` writes into the records that it was given"),
+        ("stage", Relabelling(), "`on_data` writes into the records that it was given"),
+        ("stage", Thinning(), r"`y` has shape \[\d+\] and type int32.*each of shape"),
+        ("stage", Ranking(), "`kept` has shape .* and type int64"),
+        ("stage", Bare(), "must return Cleaned"),
+        ("distribution", Inventing(), "labels that are no classes"),
+        ("distribution", Accusing(), "write NaN for none"),
+        ("repetition", Moody(), "`kept` differs from call to call: draw by `curator.key` alone"),
+        ("utility", Emptying(), "it leaves 0% of clean records"),
+        ("utility", Confusing(), "accuracy on well-separated classes falls to 0"),
+        ("identity", Busy(), "everything kept and no model trained to find that out"),
+        ("identity", Strict(), "no field at .* makes it the identity"),
+        ("utility", Careful(), "`curator.fit` takes a label int32 and a bool for each record"),
+    ],
+)
+def test_a_careless_defense_of_the_data_is_told_what_is_wrong(check, defense, told):
+    with pytest.raises(AssertionError, match=told):
+        DEFENSE_CHECKS[check](defense)
+
+
+class Planting(BadNets):
+    """BadNets with a mistake in what it plants."""
+
+    rate: float = 0.1
+    """The share that it says."""
+
+    def tamper(self, data, knowledge, key):
+        return self.spoiled(super().tamper(data, knowledge, key), data)
+
+    def spoiled(self, poison, data):
+        return poison
+
+
+class Insatiable(Planting):
+    def tamper(self, data, knowledge, key):
+        return BadNets(rate=3 * self.rate).tamper(data, knowledge, key)
+
+
+class Absent(Planting):
+    tampers: ClassVar[bool] = False
+
+
+class Idle(Planting):
+    def spoiled(self, poison, data):
+        return None
+
+
+class Overwriting(Planting):
+    def spoiled(self, poison, data):
+        data.x[poison.replaces] = poison.x
+        return poison
+
+
+class Crooked(Planting):
+    def spoiled(self, poison, data):
+        return poison._replace(x=poison.x[..., 0])
+
+
+class Glaring(Planting):
+    def spoiled(self, poison, data):
+        return poison._replace(x=3 * poison.x)
+
+
+class Fancied(Planting):
+    def spoiled(self, poison, data):
+        return poison._replace(y=poison.y + 4)
+
+
+class Displaced(Planting):
+    def spoiled(self, poison, data):
+        return poison._replace(replaces=poison.replaces + data.size)
+
+
+class Doubled(Planting):
+    def spoiled(self, poison, data):
+        return poison._replace(replaces=np.zeros_like(poison.replaces))
+
+
+class Adding(Planting):
+    def spoiled(self, poison, data):
+        return poison._replace(replaces=np.full_like(poison.replaces, -1))
+
+
+class Erratic(Planting):
+    calls: ClassVar = itertools.count()
+
+    def spoiled(self, poison, data):
+        return poison._replace(x=poison.x * np.float32(1 - 1e-3 * next(self.calls)))
+
+
+class Pairless(Planting):
+    def spoiled(self, poison, data):
+        return poison._replace(pair=np.full_like(poison.pair, 99))
+
+
+class Crowning(Planting):
+    """Its control is as harmful, and adds a record."""
+
+    @property
+    def control(self):
+        return Larger()
+
+
+class Larger(BadNets):
+    """BadNets with one record more."""
+
+    @property
+    def added(self):
+        return 1
+
+    def tamper(self, data, knowledge, key):
+        made = super().tamper(data, knowledge, key)
+        more = Poison.of(made.x[:1], made.y[:1], np.array([-1]))
+        return Poison(*map(np.concatenate, zip(made, more, strict=True)))
+
+
+class Wishing(Planting):
+    """Asks for the class that a record has."""
+
+    def run(self, target, knowledge, key):
+        found = super().run(target, knowledge, key)
+        return found._replace(goal=found.y)
+
+
+class Harmless(Planting):
+    """The patch, with right labels."""
+
+    def spoiled(self, poison, data):
+        return poison._replace(y=np.asarray(data.y)[poison.replaces])
+
+
+@pytest.mark.parametrize(
+    ("check", "attack", "told"),
+    [
+        ("tampering", Insatiable(), r"3\d\.\d% of a model's training records .* `rate` says 10\.0%"),
+        ("tampering", Absent(), "write `tampers: ClassVar"),
+        ("tampering", Idle(), "must return a Poison; got NoneType"),
+        ("power", Idle(), "`tamper` gives None"),
+        ("tampering", Overwriting(), "`tamper` writes into the records that it was given"),
+        ("tampering", Crooked(), r"`x` of its Poison has shape .*build it by `Poison.of`"),
+        ("tampering", Glaring(), "outside the box"),
+        ("tampering", Fancied(), "labels that are no classes"),
+        ("tampering", Displaced(), "`replaces` are rows of the 400 candidates"),
+        ("tampering", Doubled(), "take the place of one candidate"),
+        ("tampering", Adding(), "it adds 40 records to every training set, and `added` says 0"),
+        ("tampering", Erratic(), "`x` of what it plants differs between two calls"),
+        ("tampering", Pairless(), "`pair` is -1 for all"),
+        ("tampering", Crowning(), "its control adds 1 records and it adds 0"),
+        ("evidence", Wishing(), "already has the class it is to be taken for"),
+        ("power", Harmless(), "advantage where success is certain is"),
+    ],
+)
+def test_a_careless_poisoning_attack_is_told_what_is_wrong(check, attack, told):
+    with pytest.raises(AssertionError, match=told):
+        ATTACK_CHECKS[check](attack)
+
+
+def test_an_attack_after_the_training_plants_nothing():
+    ATTACK_CHECKS["tampering"](Loss())
+    with pytest.raises(AssertionError, match="`tampers` is True and there is no `tamper`"):
+        ATTACK_CHECKS["tampering"](Early())
+
+
+class Early(Careless):
+    tampers: ClassVar[bool] = True
 
 
 def test_strength_zero_may_be_given():

@@ -84,6 +84,32 @@ def test_remarks_of_attacks_reach_the_report(folder):
     assert found(folder, "PS025")[0].evidence == ("none / lira: scores are rounded: resolution-limited",)
 
 
+def copied(folder, **counts):
+    folder.config.update(defenses={"none": []}, attacks=[{"name": "lira"}])
+    folder.add("none", "lira", {"advantage": [0.3, 0.3, 0.31, 0.3]})
+    folder.record["data"].update(candidates=1200, copies=counts)
+    return found(folder, "PS026")
+
+
+def test_copies_across_splits_are_a_finding(folder):
+    (told,) = copied(folder, equal=40, near=90, public=7, across=0.06)
+    assert told.severity == "medium"
+    assert [line.replace("\u00a0", " ") for line in told.evidence] == [
+        "40 of 1,200 candidates equal another one",
+        "90 equal another one, or nearly so",
+        "7 equal a record of the attacker's or the defender's own",
+        "6.0% of the records outside a training set have a copy inside",
+    ]
+
+
+def test_few_copies_weigh_less_and_none_are_no_finding(folder):
+    assert copied(folder, equal=2, public=0, across=0.001)[0].severity == "low"
+
+
+def test_no_copies_are_no_finding(folder):
+    assert not copied(folder, equal=0, near=0, public=0, across=0.0)
+
+
 def test_an_interval_that_allows_everything_is_neither_a_leak_nor_good_news(folder):
     folder.config.update(defenses={"none": []}, attacks=[{"name": "gradient_inversion"}], seeds=[0])
     folder.add("none", "gradient_inversion", {"advantage": [1.0]}, family="inversion")

@@ -86,6 +86,41 @@ def test_between_equally_strong_defenses_the_more_accurate_wins(folder):
     assert verdict.best == "cheap" and "costs no measurable test accuracy" in text
 
 
+def test_a_defense_that_leaks_measurably_more_does_not_win_by_accuracy_though_intervals_overlap(folder):
+    """Pairs of models differ much, and on each of them one defense leaves more than the other."""
+    few = [0.05, 0.05, 0.45, 0.45, 0.25, 0.25]
+    more = [x + y for x, y in zip(few, [0.11, 0.11, 0.10, 0.10, 0.09, 0.09], strict=True)]
+    better = [x + 0.03 for x in GOOD]
+    cells = {("none", "badnets"): [0.99, 0.98] * 3, ("pruning", "badnets"): more, ("neighbors", "badnets"): few}
+    verdict, text = judged(folder, cells, {"none": better, "pruning": better, "neighbors": GOOD})
+    assert verdict.best == "neighbors" and "neighbors buys most" in text
+    assert "Of the defenses that cost no measurable accuracy, pruning helps most" in text
+
+
+def test_a_hair_of_accuracy_does_not_outweigh_a_smaller_figure(folder):
+    """Neither the leaks nor the accuracies differ measurably: then the leaks decide."""
+    cells = {
+        ("none", "badnets"): [0.99, 0.98] * 3,
+        ("pruning", "badnets"): [0.2, 0.2, 0.6, 0.6, 0.4, 0.4],
+        ("neighbors", "badnets"): [0.3, 0.3, 0.2, 0.2, 0.3, 0.3],
+    }
+    hair = [0.96, 0.94, 0.95, 0.96, 0.95, 0.96]
+    verdict, _ = judged(folder, cells, {"none": GOOD, "pruning": hair, "neighbors": GOOD})
+    assert verdict.best == "neighbors"
+
+
+def test_a_smaller_figure_that_is_passed_over_is_told_with_the_reason(folder):
+    cells = {
+        ("none", "badnets"): [0.99, 0.98] * 3,
+        ("pruning", "badnets"): [0.2, 0.2, 0.6, 0.6, 0.4, 0.4],
+        ("neighbors", "badnets"): [0.3, 0.3, 0.2, 0.2, 0.3, 0.3],
+    }
+    verdict, text = judged(folder, cells, {"none": GOOD, "pruning": GOOD, "neighbors": POOR})
+    assert verdict.best == "pruning"
+    assert "neighbors leaves badnets with advantage 0.27" in text
+    assert "not measurably less, and has less test accuracy: -19.8 points" in text
+
+
 def test_a_defense_that_changes_nothing_is_not_praised(folder):
     cells = {("none", "lira"): HIGH, ("idle", "lira"): [0.41, 0.41, 0.41, 0.40, 0.40, 0.41]}
     _, text = judged(folder, cells, {"none": GOOD, "idle": GOOD})

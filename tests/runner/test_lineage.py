@@ -12,6 +12,7 @@ from privsec.core.errors import ConfigError, DataError
 from privsec.report.data_quality import lineage as told
 from privsec.runner.execute import run
 from privsec.runner.lineage_check import verify
+from privsec.schema import files, rules
 
 
 @pytest.fixture
@@ -146,3 +147,23 @@ def test_the_card_of_a_model_says_where_its_data_came_from_and_notices_a_changed
     (folder / "weights.safetensors").write_bytes(b"")
     with pytest.raises(DataError, match="damaged"):
         verify(folder)
+
+
+def test_an_enforced_schema_stands_in_the_lineage_and_guards_a_finished_run(small, tmp_path, quiet):
+    rng = np.random.default_rng(0)
+    path, rules_at = tmp_path / "a.npz", tmp_path / "schema.yaml"
+    x, y = rng.normal(size=(400, 6)).astype(np.float32), np.arange(400) % 2
+    x[7] = x[8]
+    np.savez(path, features=x, labels=y)
+    schema, _ = files.infer(path)
+    rules.write(schema, rules_at)
+    small["data"] = {"name": "npz", "path": str(path), "schema": str(rules_at)}
+    small["attacks"] = [{"name": "loss"}]
+    done = run(small, out=tmp_path / "runs", narrator=quiet)
+    step = verify(done.folder).manifest["data"]["steps"][0]
+    assert step["name"] == "schema" and schema.digest in step["detail"]
+    copies = done.record["data"]["copies"]
+    assert copies["equal"] in (0, 2) and copies["near"] >= copies["equal"]
+    rules_at.write_text(rules_at.read_text().replace("classes: 2", "classes: 1"))
+    with pytest.raises(DataError, match=r"labels.classes: wanted labels 0 to 0; 200 records"):
+        run(small, out=tmp_path / "runs", narrator=quiet)
