@@ -28,6 +28,7 @@ _REMOVED = {
     "poison_kept": "poison left",
     "clean_kept": "clean records left",
     "clean_accuracy": "accuracy on clean records",
+    "success": "success all the same",
 }
 
 _PROVEN = {
@@ -128,12 +129,16 @@ def _table(reading: Reading, title: str, measures: dict[str, str]) -> Table:
         for defense in reading.defenses if column.family == "poisoning" else ():
             entries = {name: reading.entry(defense, column.label, name) for name in measures}
             if list(entries.values())[1].resolved:
-                values = [
-                    number(e.known.value, wording(name).style) if e.resolved else "nothing said"
-                    for name, e in entries.items()
-                ]
+                values = [_said(name, e.known) if e.resolved else "nothing said" for name, e in entries.items()]
                 rows.append([defense, column.label, *values])
     return Table(title, "means over models and seeds", ("defense", "attack", *measures.values()), rows)
+
+
+def _said(name: str, estimate: Estimate) -> str:
+    """A mean as text; of records, with no more digits than it needs."""
+    if estimate.unit == "records":
+        return f"{estimate.value:,.1f}".removesuffix(".0")
+    return number(estimate.value, wording(name).style)
 
 
 def _looked(cell: CellResult) -> bool:

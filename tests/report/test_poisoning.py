@@ -92,7 +92,7 @@ def test_a_sheet_shows_the_trigger_and_what_both_models_say(reading):
 def test_the_table_says_what_was_taken_out(reading):
     (table,) = pictures.tables(reading)
     assert [row[:2] for row in table.rows] == [["spectral", "badnets"], ["spectral", "label_flip"]]
-    assert table.rows[0][2:] == ["100.0%", "0.0%", "100.0%", "100.0%"]
+    assert table.rows[0][2:] == ["100.0%", "0.0%", "100.0%", "100.0%", "0.0%"]
 
 
 def test_accuracy_by_class_says_who_loses_and_by_how_much(folder):
