@@ -22,6 +22,8 @@ STEPS = 101
 ANY = -1
 CLASSES = 2
 """Of each attack and defense, the accuracy in so many classes: those that lose most."""
+SIGNS = (False, False, True)
+"""Whether an accuracy with the poison, one without, and their difference are written with their sign."""
 _BESIDE = ("success", "null_success", "refused", "clean_accuracy", "unpoisoned_accuracy", "poisoned", "certified")
 _REMOVED = {
     "detected": "found at 5% false alarms",
@@ -89,18 +91,23 @@ def _by_class(reading: Reading) -> Table:
             most = max(most, len(found))
             worst = sorted(found, key=lambda label: found[label][2].value)[:CLASSES]
             for label in sorted(worst):
-                shares = [f"{number(each.value, 'share')} {interval(each, 'share')}" for each in found[label][:2]]
-                change = found[label][2]
-                points = f"{number(change.value, 'share', True)} {interval(change, 'share', True)}"
-                rows.append([defense, column.label, class_name(reading.class_names, label), *shares, points])
+                shares = [_with_interval(each, sign) for each, sign in zip(found[label], SIGNS, strict=True)]
+                rows.append([defense, column.label, class_name(reading.class_names, label), *shares])
+    pairs = "95% intervals over pairs of models, where there are some"
     which = f"; the {CLASSES} of {most} classes that lose most" if most > CLASSES else ""
     headings = ("defense", "attack", "class", "with the poison", "without", "change")
     return Table(
         "Accuracy by class",
-        f"untouched records outside the training set, means over models, 95% intervals over pairs{which}",
+        f"untouched records outside the training set, means over models, {pairs}{which}",
         headings,
         rows,
     )
+
+
+def _with_interval(estimate: Estimate, sign: bool) -> str:
+    """A share and its interval, where there is more than one pair to have one from."""
+    value = number(estimate.value, "share", sign)
+    return value if estimate.n < 2 else f"{value} {interval(estimate, 'share', sign)}"
 
 
 def _accuracies(cells: Sequence[CellResult]) -> dict[int, tuple[Estimate, Estimate, Estimate]]:

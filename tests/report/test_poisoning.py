@@ -112,6 +112,15 @@ def test_accuracy_by_class_says_who_loses_and_by_how_much(folder):
     )
 
 
+def test_one_pair_of_models_has_no_interval_by_class(folder):
+    folder.config.update(CONFIG)
+    values, arrays = planted(looked=False)
+    arrays |= dict.fromkeys(("class_accuracy", "unpoisoned_class_accuracy"), np.tile(np.float32([0.9, 0.8]), (2, 1)))
+    folder.add("none", "badnets", values, family="poisoning", arrays=arrays, facts={"kind": "poisoning", "rate": 0.1})
+    (table,) = pictures.tables(Reading(folder.results()))
+    assert [row[3:] for row in table.rows] == [["90.0%", "90.0%", "0.0%"], ["80.0%", "80.0%", "0.0%"]]
+
+
 def test_no_table_by_class_of_a_run_that_kept_none(reading):
     assert "Accuracy by class" not in [table.title for table in pictures.tables(reading)]
 
