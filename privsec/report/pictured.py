@@ -58,9 +58,9 @@ def _poisoning(reading: Reading) -> Pictured:
         "Poisoning",
         "What was planted, and what it does",
         "Records that an attacker put into the training data, test records with the trigger where there is one, and "
-        "what the first poisoned model calls them, beside the same model spared the poison. Over each column stands the "
-        "class of the test record. Where a defense looked at the training records first, the curve shows how much of "
-        "the poison stands out: the share found, by the share of clean records that are suspected as well.",
+        "what the first poisoned model calls them, beside the same model spared the poison. Over each column stands "
+        "the class of the test record. Where a defense looked at the training records first, the curve shows how much "
+        "of the poison stands out: the share found, by the share of clean records that are suspected as well.",
         legend,
         panels,
         poisoning.sheets(reading),
