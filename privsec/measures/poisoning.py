@@ -248,7 +248,7 @@ def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | Non
         value = means[name]
         if name == "advantage":
             sampling = over_points(means["success"], means["null_success"], points)
-        elif unit == "share" and math.isfinite(value):
+        elif unit == "share" and name != "poisoned" and math.isfinite(value):  # how much is planted is no sample
             sampling = clopper_pearson(value * points, points)
         else:
             sampling = (value, value)

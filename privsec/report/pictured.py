@@ -52,18 +52,19 @@ def _evasion(reading: Reading) -> Pictured:
 
 
 def _poisoning(reading: Reading) -> Pictured:
-    legend, panels = poisoning.curves(reading)
+    (legend, panels), sheets = poisoning.curves(reading), poisoning.sheets(reading)
+    heads = "Over each column of pictures stands the class of the test record. " if sheets else ""
     return Pictured(
         "poisoning",
         "Poisoning",
         "What was planted, and what it does",
         "Records that an attacker put into the training data, test records with the trigger where there is one, and "
-        "what the first poisoned model calls them, beside the same model spared the poison. Where a defense looked at "
-        "the training records first, the curve shows how much of the poison stands out: the share found, by the share "
-        "of clean records that are suspected as well.",
+        f"what the first poisoned model calls them, beside the same model spared the poison. {heads}Where a defense "
+        "looked at the training records first, the curve shows how much of the poison stands out: the share found, by "
+        "the share of clean records that are suspected as well.",
         legend,
         panels,
-        poisoning.sheets(reading),
+        sheets,
         poisoning.tables(reading),
     )
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from privsec.core.estimate import Estimate
+from privsec.measures.intervals import clustered
 from privsec.report import figures
 from privsec.report.lines import Legend, Line, Panels, legend, lines, over_models
 from privsec.report.reading import Reading
 from privsec.report.sheets import Sheet, Table, class_name, distinct, each, figures_of, pictures, span
-from privsec.report.wording import number, wording
+from privsec.report.wording import interval, number, wording
 from privsec.runner.results import CellResult
 
 SHOWN = 6
@@ -16,12 +20,17 @@ SHOWN = 6
 STEPS = 101
 """Points of a detector's curve."""
 ANY = -1
+CLASSES = 2
+"""Of each attack and defense, the accuracy in so many classes: those that lose most."""
+SIGNS = (False, False, True)
+"""Whether an accuracy with the poison, one without, and their difference are written with their sign."""
 _BESIDE = ("success", "null_success", "refused", "clean_accuracy", "unpoisoned_accuracy", "poisoned", "certified")
 _REMOVED = {
     "detected": "found at 5% false alarms",
     "poison_kept": "poison left",
     "clean_kept": "clean records left",
     "clean_accuracy": "accuracy on clean records",
+    "success": "success all the same",
 }
 
 _PROVEN = {
@@ -65,9 +74,59 @@ def sheets(reading: Reading) -> list[Sheet]:
 
 
 def tables(reading: Reading) -> list[Table]:
-    """What defenses of the training data left of the poison and of the rest, and what others prove of answers."""
+    """What defenses of the training data left of the poison and of the rest, what others prove, and who pays."""
     made = (_table(reading, "What was taken out", _REMOVED), _table(reading, "What is proven", _PROVEN))
-    return [table for table in made if table.rows]
+    return [table for table in (*made, _by_class(reading)) if table.rows]
+
+
+def _by_class(reading: Reading) -> Table:
+    """The accuracy in each class with and without the poison; of more classes than `CLASSES`, those that lose most."""
+    rows, most = [], 0
+    for column in reading.attacks:
+        for defense in reading.defenses if column.family == "poisoning" else ():
+            cells = [cell for cell in reading.cells(defense, column.label) if "class_accuracy" in cell.arrays]
+            if not cells:
+                continue
+            found = _accuracies(cells)
+            most = max(most, len(found))
+            worst = sorted(found, key=lambda label: found[label][2].value)[:CLASSES]
+            for label in sorted(worst):
+                shares = [_with_interval(each, sign) for each, sign in zip(found[label], SIGNS, strict=True)]
+                rows.append([defense, column.label, class_name(reading.class_names, label), *shares])
+    pairs = "95% intervals over pairs of models, where there are some"
+    which = f"; the {CLASSES} of {most} classes that lose most" if most > CLASSES else ""
+    headings = ("defense", "attack", "class", "with the poison", "without", "change")
+    return Table(
+        "Accuracy by class",
+        f"untouched records outside the training set, means over models, {pairs}{which}",
+        headings,
+        rows,
+    )
+
+
+def _with_interval(estimate: Estimate, sign: bool) -> str:
+    """A share and its interval, where there is more than one pair to have one from."""
+    value = number(estimate.value, "share", sign)
+    return value if estimate.n < 2 else f"{value} {interval(estimate, 'share', sign)}"
+
+
+def _accuracies(cells: Sequence[CellResult]) -> dict[int, tuple[Estimate, Estimate, Estimate]]:
+    """For each class with a value, the accuracy with the poison, without it, and the first less the second."""
+    counts = [len(cell.arrays["class_accuracy"]) for cell in cells]
+    pairs = np.concatenate([np.arange(count) // 2 for count in counts])
+    seeds = np.repeat([cell.seed for cell in cells], counts)
+    own, others = (
+        np.concatenate([np.asarray(cell.arrays[name], np.float64) for cell in cells])
+        for name in ("class_accuracy", "unpoisoned_class_accuracy")
+    )
+    return {
+        label: (
+            clustered(own[:, label], pairs, seeds, bounds=(0.0, 1.0)),
+            clustered(others[:, label], pairs, seeds, bounds=(0.0, 1.0)),
+            clustered(own[:, label] - others[:, label], pairs, seeds, bounds=(-1.0, 1.0)),
+        )
+        for label in np.flatnonzero(np.isfinite(own - others).any(axis=0)).tolist()
+    }
 
 
 def _table(reading: Reading, title: str, measures: dict[str, str]) -> Table:
@@ -77,12 +136,16 @@ def _table(reading: Reading, title: str, measures: dict[str, str]) -> Table:
         for defense in reading.defenses if column.family == "poisoning" else ():
             entries = {name: reading.entry(defense, column.label, name) for name in measures}
             if list(entries.values())[1].resolved:
-                values = [
-                    number(e.known.value, wording(name).style) if e.resolved else "nothing said"
-                    for name, e in entries.items()
-                ]
+                values = [_said(name, e.known) if e.resolved else "nothing said" for name, e in entries.items()]
                 rows.append([defense, column.label, *values])
     return Table(title, "means over models and seeds", ("defense", "attack", *measures.values()), rows)
+
+
+def _said(name: str, estimate: Estimate) -> str:
+    """A mean as text; of records, with no more digits than it needs."""
+    if estimate.unit == "records":
+        return f"{estimate.value:,.1f}".removesuffix(".0")
+    return number(estimate.value, wording(name).style)
 
 
 def _looked(cell: CellResult) -> bool:

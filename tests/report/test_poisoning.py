@@ -92,7 +92,37 @@ def test_a_sheet_shows_the_trigger_and_what_both_models_say(reading):
 def test_the_table_says_what_was_taken_out(reading):
     (table,) = pictures.tables(reading)
     assert [row[:2] for row in table.rows] == [["spectral", "badnets"], ["spectral", "label_flip"]]
-    assert table.rows[0][2:] == ["100.0%", "0.0%", "100.0%", "100.0%"]
+    assert table.rows[0][2:] == ["100.0%", "0.0%", "100.0%", "100.0%", "0.0%"]
+
+
+def test_accuracy_by_class_says_who_loses_and_by_how_much(folder):
+    folder.config.update(CONFIG)
+    folder.record["data"] = {"class_names": ["ham", "spam", "junk", "void"]}
+    values, arrays = planted(looked=False)
+    without = np.tile(np.float32([0.9, 0.8, 0.7, np.nan]), (4, 1))
+    lost = np.outer(np.float32([0.10, 0.12, 0.14, 0.16]), np.float32([0, 5, 1, 0]))
+    arrays |= {"class_accuracy": without - lost, "unpoisoned_class_accuracy": without}
+    folder.add("none", "badnets", values, family="poisoning", arrays=arrays, facts={"kind": "poisoning", "rate": 0.1})
+    (table,) = (t for t in pictures.tables(Reading(folder.results())) if t.title == "Accuracy by class")
+    assert [row[:3] for row in table.rows] == [["none", "badnets", "spam"], ["none", "badnets", "junk"]]
+    assert table.note.endswith("the 2 of 3 classes that lose most"), "a class without a record is none"
+    spam = table.rows[0]
+    assert (
+        spam[3].startswith("15.0% [") and spam[4].startswith("80.0% [") and spam[5].startswith("\N{MINUS SIGN}65.0% [")
+    )
+
+
+def test_one_pair_of_models_has_no_interval_by_class(folder):
+    folder.config.update(CONFIG)
+    values, arrays = planted(looked=False)
+    arrays |= dict.fromkeys(("class_accuracy", "unpoisoned_class_accuracy"), np.tile(np.float32([0.9, 0.8]), (2, 1)))
+    folder.add("none", "badnets", values, family="poisoning", arrays=arrays, facts={"kind": "poisoning", "rate": 0.1})
+    (table,) = pictures.tables(Reading(folder.results()))
+    assert [row[3:] for row in table.rows] == [["90.0%", "90.0%", "0.0%"], ["80.0%", "80.0%", "0.0%"]]
+
+
+def test_no_table_by_class_of_a_run_that_kept_none(reading):
+    assert "Accuracy by class" not in [table.title for table in pictures.tables(reading)]
 
 
 def test_the_section_is_on_the_page_only_where_something_was_planted(reading, folder):

@@ -7,8 +7,10 @@ import pytest
 
 from privsec.core.errors import ConfigError
 from privsec.runner import case, execute
+from privsec.runner.config import load
 from privsec.runner.execute import run
 from privsec.runner.plan import plan
+from privsec.runner.world import World
 from privsec.training import many
 
 TINY = {
@@ -31,6 +33,11 @@ def done(tmp_path_factory, quiet):
     """One finished run, and the folder that holds it."""
     out = tmp_path_factory.mktemp("runs")
     return run(TINY, out=out, narrator=quiet), out
+
+
+def _world():
+    experiment = load(TINY)
+    return World.of(experiment, experiment.data.load(), 0)
 
 
 def value(results, attack, measure):
@@ -74,6 +81,20 @@ def test_accuracy_is_that_on_records_that_neither_training_nor_defender_has(done
     tested = cells[""].per_target["test_accuracy"]
     np.testing.assert_allclose(cells[attack].per_target["unpoisoned_accuracy"], tested)
     assert cells[attack].per_target["clean_accuracy"].shape == tested.shape
+
+
+@pytest.mark.parametrize("attack", ["badnets", "label_flip"])
+def test_accuracy_by_class_adds_up_to_that_of_all(done, attack):
+    results, _ = done
+    cell, world = next(c for c in results.cells if c.attack == attack), _world()
+    outside = ~world.member
+    counts = np.stack([[np.sum(np.asarray(world.candidates.y)[row] == c) for c in range(10)] for row in outside])
+    for of_all, by_class in (
+        ("clean_accuracy", "class_accuracy"),
+        ("unpoisoned_accuracy", "unpoisoned_class_accuracy"),
+    ):
+        found = (cell.arrays[by_class] * counts).sum(axis=1) / outside.sum(axis=1)
+        np.testing.assert_allclose(found, cell.per_target[of_all], rtol=1e-5)
 
 
 def test_truth_serum_is_held_against_the_same_attack_without_poison(done):

@@ -12,7 +12,7 @@ from privsec.core.estimate import Estimate
 from privsec.core.evidence import Triggered
 from privsec.measures import poisoning
 from privsec.runner.case import Case, Judgement, labels, votes
-from privsec.runner.judging.utility import test_accuracy
+from privsec.runner.judging.utility import tested
 
 
 def judged(evidence: Triggered, case: Case) -> Judgement:
@@ -20,13 +20,14 @@ def judged(evidence: Triggered, case: Case) -> Judgement:
     assert case.tampered is not None
     control, mixture, spared, cleaned = case.tampered()
     world, target = case.world, case.target
+    own, others = tested(target, world), tested(control, world)
     # With other numbers of records the members would be trained for other numbers of steps.
     counted = votes(control, evidence.x) if mixture.records == spared.records else None
     truth = poisoning.PoisonTruth(
         called=labels(target, evidence.x),
         control=labels(control, evidence.x),
-        accuracy=test_accuracy(target, world),
-        control_accuracy=test_accuracy(control, world),
+        accuracy=own.accuracy,
+        control_accuracy=others.accuracy,
         rejected=target.model.num_classes - 1 if target.model.rejects else None,
         given=mixture.include,
         poisoned=mixture.poisoned,
@@ -39,6 +40,8 @@ def judged(evidence: Triggered, case: Case) -> Judgement:
     arrays = {**poisoning.exhibits(evidence, truth), **_planted(case)}
     points = np.asarray(world.dataset.x[world.points(case.attack.source)])  # type: ignore[attr-defined]
     arrays["before"] = points[np.asarray(evidence.rows[0])[: poisoning.SHOWN]].astype(np.float32)
+    arrays["class_accuracy"] = own.by_class.astype(np.float32)
+    arrays["unpoisoned_class_accuracy"] = others.by_class.astype(np.float32)
     facts = {"queries": 0.0, "rate": case.attack.rate, "rejected": truth.rejected}  # type: ignore[attr-defined]
     return Judgement(poisoning.measure(evidence, truth), facts, arrays)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -38,8 +38,29 @@ def test_accuracy(target: Target, world: World) -> np.ndarray:
 
     Not of the defender's own: a defense may have trained the model further on these.
     """
+    return tested(target, world).accuracy
+
+
+class Tested(NamedTuple):
+    """What models get right of the clean records that they were not trained on.
+
+    Attributes:
+        accuracy: the share of all, [T].
+        by_class: that of each class's, [T, C]; NaN where a model is tested on none.
+    """
+
+    accuracy: np.ndarray
+    by_class: np.ndarray
+
+
+def tested(target: Target, world: World) -> Tested:
+    """Each model on the clean records that it was not trained on, together and class by class."""
     records, _, outside = _asked(world)
-    return (target.observe(records, "correct") * outside).sum(axis=1) / outside.sum(axis=1)
+    right = target.observe(records, "correct") * outside
+    of_class = np.arange(world.dataset.num_classes) == np.asarray(records.y)[:, None]
+    count = outside.astype(np.float64) @ of_class
+    by_class = np.where(count > 0, (right.astype(np.float64) @ of_class) / np.maximum(count, 1), np.nan)
+    return Tested(right.sum(axis=1) / outside.sum(axis=1), by_class)
 
 
 def _asked(world: World) -> tuple[Examples, np.ndarray, np.ndarray]:
