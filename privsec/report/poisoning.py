@@ -67,10 +67,10 @@ def curves(reading: Reading) -> tuple[Legend, Panels]:
 
 
 def sheets(reading: Reading) -> list[Sheet]:
-    """A sheet for each attack on pictures, under each defense that changes what the first model answers."""
+    """A sheet for each attack on pictures, under each defense that changes what the models answer."""
     columns = [column for column in reading.attacks if column.family == "poisoning"]
     cells = [cell for cell in each(reading, columns, "planted") if cell.arrays["asked"].ndim == 4]
-    return [_sheet(reading, cell, named) for cell, named in distinct(cells, "called")]
+    return [_sheet(reading, cell, named) for cell, named in distinct(cells, "called", "won")]
 
 
 def tables(reading: Reading) -> list[Table]:

@@ -52,15 +52,16 @@ class Table(NamedTuple):
     rows: Sequence[Sequence[str]]
 
 
-def distinct(cells: Iterable[CellResult], name: str) -> list[tuple[CellResult, str]]:
-    """(cell, its defenses), cells of one attack whose array `name` is the same taken together.
+def distinct(cells: Iterable[CellResult], *names: str) -> list[tuple[CellResult, str]]:
+    """(cell, its defenses), cells of one attack whose arrays of these `names` are the same taken together.
 
     A defense that does not act on what an attacker holds leaves him where he was.
     """
     found: list[tuple[CellResult, list[str]]] = []
     for cell in cells:
         for known, defenses in found:
-            if known.attack == cell.attack and np.array_equal(known.arrays[name], cell.arrays[name]):
+            same = all(np.array_equal(known.arrays[name], cell.arrays[name]) for name in names)
+            if known.attack == cell.attack and same:
                 defenses.append(cell.defense)
                 break
         else:

@@ -89,6 +89,17 @@ def test_a_sheet_shows_the_trigger_and_what_both_models_say(reading):
     assert len(pictures.sheets(reading)) == 4, "each attack under each defense that changes the answers"
 
 
+def test_defenses_share_a_sheet_only_where_all_models_answer_alike(folder):
+    folder.config.update(CONFIG)
+    for defense in ("none", "spectral"):
+        values, arrays = planted(looked=False)
+        arrays["won"][1] = defense == "none"  # what the second model answers is not pictured, but counted
+        folder.add(
+            defense, "badnets", values, family="poisoning", arrays=arrays, facts={"kind": "poisoning", "rate": 0.1}
+        )
+    assert [sheet.defenses for sheet in pictures.sheets(Reading(folder.results()))] == ["none", "spectral"]
+
+
 def test_the_table_says_what_was_taken_out(reading):
     (table,) = pictures.tables(reading)
     assert [row[:2] for row in table.rows] == [["spectral", "badnets"], ["spectral", "label_flip"]]
