@@ -73,7 +73,7 @@ MEASURES: dict[str, Measure] = {
         "insertions, removals and relabelings that make the clean training set the poisoned one; a replaced record is "
         "two",
     ),
-    "points": Measure("records", "descriptive", (0.0, np.inf), "test records asked about"),
+    "points": Measure("records", "descriptive", (0.0, np.inf), "different test records asked about, over all models"),
 }
 """The measures of the family, in the order of tables; some only where a defender looked at the records, or where
 there is something to prove."""
@@ -124,7 +124,8 @@ def measure(evidence: Triggered, truth: PoisonTruth) -> dict[str, Float64[np.nda
     success, null = (
         np.mean(wins(called, evidence, truth.rejected), axis=1) for called in (truth.called, truth.control)
     )
-    points = truth.called.shape[1]
+    points, rows = truth.called.shape[1], np.asarray(evidence.rows)
+    asked = points if (rows == rows[0]).all() else len(np.unique(rows))  # the same of every model, or each its own
     poison = truth.given & truth.poisoned
     values = {
         "advantage": advantage(success, null, points),
@@ -133,7 +134,7 @@ def measure(evidence: Triggered, truth: PoisonTruth) -> dict[str, Float64[np.nda
         "clean_accuracy": np.asarray(truth.accuracy, np.float64),
         "unpoisoned_accuracy": np.asarray(truth.control_accuracy, np.float64),
         "poisoned": np.mean(poison.sum(axis=1, keepdims=True) / truth.given.sum(axis=1, keepdims=True), axis=1),
-        "points": np.full(len(success), float(points)),
+        "points": np.full(len(success), float(asked)),
     }
     if truth.rejected is not None:
         values["refused"] = np.mean(truth.called == truth.rejected, axis=1)
@@ -232,12 +233,17 @@ def exhibits(evidence: Triggered, truth: PoisonTruth) -> dict[str, np.ndarray]:
     return arrays
 
 
-def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | None = None) -> dict[str, Estimate]:
+def estimates(
+    per_target: Mapping[str, Real[np.ndarray, " T"]],
+    seeds: Ids | None = None,
+    records: Mapping[str, float] | None = None,
+) -> dict[str, Estimate]:
     """One Estimate a measure; its interval covers which records were asked about and which models were trained.
 
     Args:
         per_target: what `measure` returned, several seeds one after the other.
         seeds: which seed a target belongs to; None for one seed.
+        records: of how many records a measure is a share, where these are not the `points`.
     """
     pairs, seed = pairs_of(len(per_target["points"]), seeds)
     points = int(np.min(per_target["points"]))
@@ -245,14 +251,14 @@ def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | Non
 
     def estimate(name: str) -> Estimate:
         unit, direction, bounds, _ = MEASURES[name]
-        value = means[name]
+        value, count = means[name], max(1, round((records or {}).get(name, points)))
         if name == "advantage":
             sampling = over_points(means["success"], means["null_success"], points)
         elif unit == "share" and name != "poisoned" and math.isfinite(value):  # how much is planted is no sample
-            sampling = clopper_pearson(value * points, points)
+            sampling = clopper_pearson(value * count, count)
         else:
             sampling = (value, value)
-        described = {"points": points, "unit": unit, "direction": direction, "bounds": bounds}
+        described = {"points": count, "unit": unit, "direction": direction, "bounds": bounds}
         return shared_points(per_target[name], sampling, pairs, seed, **described)
 
     return {name: estimate(name) for name in per_target}

@@ -172,6 +172,7 @@ def _sheet(reading: Reading, cell: CellResult, defenses: str) -> Sheet:
     goal = named(arrays["goal"]) if int(arrays["goal"][0]) != ANY else ["any wrong one"] * len(asked)
     changed = not np.array_equal(before, asked)
     rows = {"planted in the training set": planted, "test record": before} | ({"as asked": asked} if changed else {})
+    more = [""] * (len(planted) - len(asked))  # where an attack has few targets, each column shows what was planted
     return Sheet(
         cell.attack,
         cell.seed,
@@ -180,7 +181,7 @@ def _sheet(reading: Reading, cell: CellResult, defenses: str) -> Sheet:
         arrays["won"].shape[1],
         "test records",
         True,
-        named(arrays["y"]),
+        [*named(arrays["y"]), *more],
         [(title, pictures(values, low, high)) for title, values in rows.items()],
         [
             ("planted with the label", named(arrays["planted_y"])),

@@ -99,6 +99,34 @@ def test_intervals_count_the_points_and_contain_the_value():
     assert several["success"].value == pytest.approx(float(poisoning.measure(evidence, truth)["success"].mean()))
 
 
+def targeted(seed, pairs=10, share=0.4):
+    """Models of which each pair has one target of its own, taken for the goal by both or by neither."""
+    rng = np.random.default_rng(seed)
+    y, goal = np.zeros((2 * pairs, 1), int), np.ones((2 * pairs, 1), int)
+    rows = np.repeat(np.arange(pairs), 2)[:, None]
+    evidence = Triggered(np.zeros((2 * pairs, 1, 2), np.float32), y, goal, rows)
+    called = np.repeat(rng.random(pairs) < share, 2)[:, None].astype(int)
+    given = np.ones((2 * pairs, 40), bool)
+    accuracy = np.full(2 * pairs, 0.9)
+    truth = poisoning.PoisonTruth(called, y, accuracy, accuracy, None, given, np.arange(40) < 4)
+    return poisoning.measure(evidence, truth)
+
+
+def test_targets_of_ones_own_are_counted_over_all_models():
+    found = poisoning.estimates(targeted(0), records={"clean_accuracy": 500})
+    assert found["points"].value == found["success"].n == 10 and found["clean_accuracy"].n == 500
+    assert found["clean_accuracy"].high - found["clean_accuracy"].low < 0.06
+    certain = poisoning.estimates(targeted(0, share=1.1))["success"]
+    assert certain.value == 1 and certain.low == pytest.approx(0.025 ** (1 / 10))
+
+
+def test_intervals_over_targets_of_ones_own_cover():
+    """Ten pairs and a target each: two ways to count the same chance, so too wide rather than too narrow."""
+    found = [poisoning.estimates(targeted(seed))["success"] for seed in range(400)]
+    covered = np.mean([each.low <= 0.4 <= each.high for each in found])
+    assert covered >= 0.95
+
+
 def test_exhibits_are_of_the_first_target():
     evidence, truth = drawn(1)
     shown = poisoning.exhibits(evidence, truth)

@@ -89,6 +89,18 @@ def test_a_sheet_shows_the_trigger_and_what_both_models_say(reading):
     assert len(pictures.sheets(reading)) == 4, "each attack under each defense that changes the answers"
 
 
+def test_of_an_attack_with_two_targets_more_is_planted_than_asked(folder):
+    folder.config.update(CONFIG)
+    values, arrays = planted(looked=False)
+    arrays |= {name: arrays[name][:2] for name in ("asked", "y", "goal", "called", "control", "before")}
+    folder.add("none", "badnets", values, family="poisoning", arrays=arrays, facts={"kind": "poisoning", "rate": 0.1})
+    (sheet,) = pictures.sheets(Reading(folder.results()))
+    assert [len(uris) for _, uris in sheet.rows] == [6, 2, 2] and sheet.shown == 2
+    assert sheet.classes[2:] == [""] * 4
+    page = folder.results().report().read_text()
+    assert page.count("planted in the training set, ") == 6
+
+
 def test_defenses_share_a_sheet_only_where_all_models_answer_alike(folder):
     folder.config.update(CONFIG)
     for defense in ("none", "spectral"):

@@ -42,7 +42,12 @@ def judged(evidence: Triggered, case: Case) -> Judgement:
     arrays["before"] = points[np.asarray(evidence.rows[0])[: poisoning.SHOWN]].astype(np.float32)
     arrays["class_accuracy"] = own.by_class.astype(np.float32)
     arrays["unpoisoned_class_accuracy"] = others.by_class.astype(np.float32)
-    facts = {"queries": 0.0, "rate": case.attack.rate, "rejected": truth.rejected}  # type: ignore[attr-defined]
+    facts = {
+        "queries": 0.0,
+        "rate": case.attack.rate,  # type: ignore[attr-defined]
+        "rejected": truth.rejected,
+        "records": _records(truth, own.records),
+    }
     return Judgement(poisoning.measure(evidence, truth), facts, arrays)
 
 
@@ -62,8 +67,14 @@ def estimates(
     per_target: Mapping[str, np.ndarray], facts: Mapping[str, Any], seeds: np.ndarray | None
 ) -> dict[str, Estimate]:
     """The Estimates."""
-    del facts
-    return poisoning.estimates(per_target, seeds)
+    return poisoning.estimates(per_target, seeds, facts.get("records"))
+
+
+def _records(truth: poisoning.PoisonTruth, tested: int) -> dict[str, float]:
+    """Of how many records of a model the shares are that are not of the test records asked about."""
+    poison, clean = ((truth.given & which).sum(axis=1).mean() for which in (truth.poisoned, ~truth.poisoned))
+    found = {"detected": poison, "poison_kept": poison, "clean_kept": clean}
+    return {"clean_accuracy": tested, "unpoisoned_accuracy": tested, **{name: float(n) for name, n in found.items()}}
 
 
 def _planted(case: Case) -> dict[str, np.ndarray]:

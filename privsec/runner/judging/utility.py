@@ -47,10 +47,12 @@ class Tested(NamedTuple):
     Attributes:
         accuracy: the share of all, [T].
         by_class: that of each class's, [T, C]; NaN where a model is tested on none.
+        records: how many these are, for the model that has fewest.
     """
 
     accuracy: np.ndarray
     by_class: np.ndarray
+    records: int
 
 
 def tested(target: Target, world: World) -> Tested:
@@ -60,7 +62,7 @@ def tested(target: Target, world: World) -> Tested:
     of_class = np.arange(world.dataset.num_classes) == np.asarray(records.y)[:, None]
     count = outside.astype(np.float64) @ of_class
     by_class = np.where(count > 0, (right.astype(np.float64) @ of_class) / np.maximum(count, 1), np.nan)
-    return Tested(right.sum(axis=1) / outside.sum(axis=1), by_class)
+    return Tested(right.sum(axis=1) / outside.sum(axis=1), by_class, int(outside.sum(axis=1).min()))
 
 
 def _asked(world: World) -> tuple[Examples, np.ndarray, np.ndarray]:
