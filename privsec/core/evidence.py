@@ -38,6 +38,10 @@ class Reconstructions(NamedTuple):
     queries: float | Array
 
 
+ANY = -1
+"""The goal of an attack that takes any wrong class."""
+
+
 class Perturbed(NamedTuple):
     """N records changed so that each of T targets errs on them.
 
@@ -46,7 +50,7 @@ class Perturbed(NamedTuple):
     Attributes:
         x: float32 [T, N, ...features]: the changed record; the clean one where nothing was found.
         y: int32 [N]: the true classes, as the attacker knows them.
-        goal: int32 [N]: the class that each is to be taken for; -1 for any but `y`.
+        goal: int32 [N]: the class that each is to be taken for; `ANY` for any but `y`.
         rows: int32 [N]: which of the attacker's points these are.
         queries: float [T, N]: answers asked for (forward passes), per point.
         gradients: float [T, N]: gradients evaluated, per point.
@@ -120,7 +124,7 @@ class Triggered(NamedTuple):
     Attributes:
         x: float32 [T, N, ...features].
         y: int32 [T, N]: the true classes.
-        goal: int32 [T, N]: the class that each is to be taken for; -1 for any but `y`.
+        goal: int32 [T, N]: the class that each is to be taken for; `ANY` for any but `y`.
         rows: int32 [T, N]: which of the attacker's points these are.
     """
 

@@ -200,6 +200,18 @@ class Recipe:
         names, teacher = _Names(dict.fromkeys(sorted(self.rates), 0.0)), self.teacher
         return replace(self, rates=names, dp_event=None, teacher=teacher.program if teacher else None)
 
+    def taught_by(self, teacher: Recipe, lesson: Lesson) -> Recipe:
+        """The same Recipe, learning from a model that is trained by `teacher` first.
+
+        Raises:
+            ConfigError: there is a teacher already.
+        """
+        if self.teacher is not None:
+            raise ConfigError(
+                "the model learns from a teacher already: write one of distillation and anti_backdoor_learning."
+            )
+        return replace(self, teacher=replace(teacher, checkpoints=0), lesson=lesson)
+
     def with_rates(self, **rates: float) -> Recipe:
         """The same Recipe with these numbers added or replaced."""
         return replace(self, rates={**self.rates, **rates})

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Float64, Real
 from privsec.core.estimate import Estimate, unresolved
 from privsec.core.evidence import MembershipScores
 from privsec.measures import membership
+from privsec.measures.advantage import FLOOR
 from privsec.measures.intervals import Ids, Measure, clustered
 from privsec.measures.roc import Curve, allowed_false_positives
 
@@ -68,7 +69,7 @@ def measure(
             found[f"{prefix}{name}"] = tpr_in_common(scores, member, membership.FPRS[name])
     success, null = found["tpr_at_1pct_fpr"], found["unpoisoned_tpr_at_1pct_fpr"]
     rest = max(1 - float(np.mean(null)), 1 / max(non_members(poisoned, member), 1))
-    found["advantage"] = np.maximum((success - null) / rest, -1.0)
+    found["advantage"] = np.maximum((success - null) / rest, FLOOR)
     return {name: found[name] for name in MEASURES if name in found}
 
 

@@ -6,11 +6,10 @@ near-duplicates", arXiv 1902.00423.
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 from jaxtyping import Bool, Float, Int64
 
+from privsec.ops.contents import digests
 from privsec.ops.neighbors import flat, nearest, typical_distance
 
 NEAR = 0.05
@@ -43,7 +42,8 @@ def copies(
     >>> found["equal"], found["public"], found["across"]
     (2, 1, 0.5)
     """
-    names, known = _names(x), set(_names(public))
+    names, others = (digests(np.asarray(part) + 0.0) for part in (x, public))  # minus zero equals zero
+    known = set(others)
     partner = _partners(names)
     found: dict[str, float] = {"equal": int(np.sum(partner >= 0)), "public": sum(name in known for name in names)}
     if 1 < len(x) <= MOST:
@@ -56,12 +56,6 @@ def copies(
     shares = [np.mean(doubled[m][~row]) for m, row in enumerate(include) if not row.all()]
     found["across"] = float(np.mean(shares)) if shares else 0.0
     return found
-
-
-def _names(x: np.ndarray) -> list[bytes]:
-    """The same bytes for equal records; minus zero equals zero."""
-    rows = np.ascontiguousarray(np.asarray(x) + 0.0)
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows]
 
 
 def _partners(names: list[bytes]) -> Int64[np.ndarray, " N"]:

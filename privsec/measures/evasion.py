@@ -106,7 +106,9 @@ def measure(evidence: Perturbed, truth: EvasionTruth) -> dict[str, Float64[np.nd
     """
     found = outcome(evidence, truth, evidence.x, truth.called)
     y = np.asarray(evidence.y)
-    clean, noise = (_mean(wins(called, evidence, truth)) for called in (truth.called_clean, truth.called_noise))
+    clean, noise = (
+        _mean(wins(called, evidence, truth.rejected)) for called in (truth.called_clean, truth.called_noise)
+    )
     success, null = _mean(found.won), np.maximum(clean, noise)
     values = {
         "advantage": advantage(success, null, len(y)),
@@ -200,7 +202,7 @@ def self_checks(
         failures.append(f"{_of(beyond)} changes exceed the radius {truth.radius:g} (the largest is {worst:g})")
 
     # Points that only noise takes against points that only the attack takes: equally many, were they equally good.
-    noise = np.asarray(wins(truth.called_noise, evidence, truth), np.float64).mean(axis=0)
+    noise = np.asarray(wins(truth.called_noise, evidence, truth.rejected), np.float64).mean(axis=0)
     lost, gained = (float(np.maximum(d, 0).sum(axis=1).mean()) for d in (noise - found.won, found.won - noise))
     if lost > gained and float(bdtrc(math.floor(lost) - 1, math.ceil(lost + gained), 0.5)) < ALARM:
         text = f"random noise of the same size beats the attack: {_mean(noise).mean():.3f} of the points against "
@@ -210,7 +212,7 @@ def self_checks(
         label, radius = (np.asarray(part) for part in truth.certified)
         far = np.sqrt(np.square(x - clean).reshape(*x.shape[:2], -1).sum(axis=-1))
         inside = (label >= 0) & (far < radius)
-        broken = inside & np.all((truth.called != label) & ~refusals(truth.called, truth), axis=0)
+        broken = inside & np.all((truth.called != label) & ~refusals(truth.called, truth.rejected), axis=0)
         # Inside the radius each draw of a smoothed model is more often right than not, so all of D err at most 2^-D.
         chance = alpha + (0.5 ** len(truth.called) if len(truth.called) > 1 else 0.0)
         tried, hit = int(inside.sum()), int(broken.sum())

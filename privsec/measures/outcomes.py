@@ -13,11 +13,9 @@ from jaxtyping import Bool, Float, Float64, Int, Real
 from scipy.special import bdtr
 
 from privsec.core.data import Array
-from privsec.core.evidence import Perturbed
+from privsec.core.evidence import ANY, Perturbed, Triggered
 from privsec.ops.ascend import Norm
 
-ANY = -1
-"""The goal of an attack that takes any wrong class."""
 NOBODY = -2
 """A label that no model gives."""
 TOLERANCE = 1e-5
@@ -67,16 +65,16 @@ class Outcome(NamedTuple):
 
 
 def wins(
-    called: Int[np.ndarray, " *draws T N"], evidence: Perturbed, truth: EvasionTruth
+    called: Int[np.ndarray, " *draws T N"], evidence: Perturbed | Triggered, rejected: int | None
 ) -> Bool[np.ndarray, " *draws T N"]:
-    """Whether each answer is what the attacker wants."""
+    """Whether each answer is what the attacker wants; `rejected` is the label that means "refused", if there is one."""
     y, goal = np.asarray(evidence.y), np.asarray(evidence.goal)
-    return np.where(goal == ANY, (called != y) & ~refusals(called, truth), called == goal)
+    return np.where(goal == ANY, (called != y) & ~refusals(called, rejected), called == goal)
 
 
-def refusals(called: Int[np.ndarray, " *draws T N"], truth: EvasionTruth) -> Bool[np.ndarray, " *draws T N"]:
+def refusals(called: Int[np.ndarray, " *draws T N"], rejected: int | None) -> Bool[np.ndarray, " *draws T N"]:
     """Whether each answer is "refused"."""
-    return called == (NOBODY if truth.rejected is None else truth.rejected)
+    return called == (NOBODY if rejected is None else rejected)
 
 
 def outcome(
@@ -90,7 +88,7 @@ def outcome(
     counts = (distance <= reach(truth.radius)) & in_box(x, truth)
 
     def of(answers: Int[np.ndarray, " *draws T N"]) -> tuple[Bool[np.ndarray, " *draws T N"], ...]:
-        return wins(answers, evidence, truth), answers == y, refusals(answers, truth)
+        return wins(answers, evidence, truth.rejected), answers == y, refusals(answers, truth.rejected)
 
     (won, right, refused), (had, was, before) = of(called), of(np.asarray(truth.called_clean))
     if len(called) > 1:  # one clean answer of a model that answers at random is nothing to rely on
@@ -126,8 +124,8 @@ def in_box(x: Real[Array, " T N *features"], truth: EvasionTruth) -> Bool[np.nda
 
 def broken_at(evidence: Perturbed, truth: EvasionTruth) -> Float64[np.ndarray, "T N"]:
     """The change at which each point is lost: 0 for one lost already, infinite for one that stands."""
-    won = (wins(truth.called, evidence, truth).mean(axis=0) > 0.5) & in_box(evidence.x, truth)
-    had = wins(truth.called_clean, evidence, truth)
+    won = (wins(truth.called, evidence, truth.rejected).mean(axis=0) > 0.5) & in_box(evidence.x, truth)
+    had = wins(truth.called_clean, evidence, truth.rejected)
     return np.where(had, 0.0, np.where(won, distances(evidence.x, truth), np.inf))
 
 

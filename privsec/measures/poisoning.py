@@ -13,10 +13,9 @@ from privsec.core.estimate import Estimate
 from privsec.core.evidence import Triggered
 from privsec.measures.advantage import advantage, over_points
 from privsec.measures.intervals import Ids, Measure, clopper_pearson, shared_points
+from privsec.measures.outcomes import wins
 from privsec.measures.pairs import pairs_of
 
-ANY = -1
-"""The goal of an attack that takes any wrong class."""
 FALSE_ALARMS = 0.05
 """Share of clean training records that a detector may suspect."""
 SHOWN = 12
@@ -151,13 +150,6 @@ def measure(evidence: Triggered, truth: PoisonTruth) -> dict[str, Float64[np.nda
         values["certified_changes"] = np.median(withstood(truth.votes), axis=1)
         values["changes"] = truth.changes.astype(np.float64)
     return {name: values[name] for name in MEASURES if name in values}
-
-
-def wins(called: Int[np.ndarray, "T N"], evidence: Triggered, rejected: int | None) -> Bool[np.ndarray, "T N"]:
-    """Whether each answer is what the attacker wants."""
-    y, goal = np.asarray(evidence.y), np.asarray(evidence.goal)
-    refused = called == rejected if rejected is not None else np.zeros(called.shape, bool)
-    return np.where(goal == ANY, (called != y) & ~refused, called == goal)
 
 
 def withstood(votes: Int[np.ndarray, "*batch C"]) -> Int[np.ndarray, "*batch"]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from privsec.core.estimate import Estimate
+from privsec.core.evidence import ANY
 from privsec.measures.intervals import clustered
 from privsec.report import figures
 from privsec.report.lines import Legend, Line, Panels, legend, lines, over_models
@@ -19,7 +20,6 @@ SHOWN = 6
 """Records on a sheet."""
 STEPS = 101
 """Points of a detector's curve."""
-ANY = -1
 CLASSES = 2
 """Of each attack and defense, the accuracy in so many classes: those that lose most."""
 SIGNS = (False, False, True)

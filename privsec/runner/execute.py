@@ -74,9 +74,9 @@ def run(
         if fresh:
             store.forget(made.banks)
         try:
-            made_now = _Run(made, store, shown)
-            with made_now.stages.watched(store.folder / PROFILE if profile else None):
-                return made_now.work()
+            ongoing = _Run(made, store, shown)
+            with ongoing.stages.watched(store.folder / PROFILE if profile else None):
+                return ongoing.work()
         finally:
             store.leave_no_empty_folder()
 
@@ -100,7 +100,7 @@ class _Run:
         """Fills every cell that is not filled yet, bank by bank, and writes the table."""
         results = {cell.digest: self.store.load_cell(cell) for cell in self.plan.cells}
         todo = [cell for cell in self.plan.cells if results[cell.digest] is None]
-        if any(not cell.reason for cell in todo):
+        if drawn := any(not cell.reason for cell in todo):
             for seed in self.experiment.seeds:  # every seed's split is drawn first: too few records stop everything
                 self._world(seed)
         total, done = len(self.plan.cells), len(self.plan.cells) - len(todo)
@@ -108,8 +108,10 @@ class _Run:
             results[cell.digest] = self._fill(cell)
         finished = [(cell, result) for cell in self.plan.cells if (result := results[cell.digest])]
         cells = [result for _, result in finished]
-        if "data" in self.facts:
+        if drawn:
             worlds = {seed: self._world(seed) for seed in self.experiment.seeds}
+            with self._timed("data"):
+                self.facts["data"] = provenance.data_facts(self._dataset, worlds[self.experiment.seeds[-1]])
             self.facts["lineage"] = lineage.write(self.store, worlds, self.plan.cells)
         record = provenance.record(self.experiment, self.store.folder, self.stages, self.facts)
         said = record.get("data", {})
@@ -135,9 +137,7 @@ class _Run:
 
     def _make_world(self, seed: int) -> World:
         with self._timed("data"):
-            world = World.of(self.experiment, self._dataset, seed)
-        self.facts["data"] = provenance.data_facts(self._dataset, world)
-        return world
+            return World.of(self.experiment, self._dataset, seed)
 
     def _bank_of(self, digest: str) -> Bank:
         return next(bank for bank in self.plan.banks if bank.digest == digest)

@@ -66,14 +66,13 @@ class Bank:
             ConfigError: the defenses do not compose.
         """
         recipe = self.experiment.training.recipe(self.records)
-        if self.curation and any(isinstance(d, DPSGD) for d in self.defenses):
-            names = " and ".join(d.name for d in self.curation)  # type: ignore[attr-defined]
+        names = " and ".join(d.name for d in self.curation)  # type: ignore[attr-defined]
+        if names and any(isinstance(d, DPSGD) for d in self.defenses):
             raise ConfigError(
                 f"{names} and dp_sgd in one list: which records are trained on then hangs on all of them, so the noise "
                 "no longer hides one and the guarantee breaks. Leave one of the two out."
             )
-        if self.curation and any(isinstance(d, PartitionAggregation) and d.partitions > 1 for d in self.defenses):
-            names = " and ".join(d.name for d in self.curation)  # type: ignore[attr-defined]
+        if names and any(isinstance(d, PartitionAggregation) and d.partitions > 1 for d in self.defenses):
             raise ConfigError(
                 f"{names} and partition_aggregation in one list: which records a member is trained on then hangs on "
                 "all of them, so one record may change every vote and the certificate breaks. Leave one of the two out."

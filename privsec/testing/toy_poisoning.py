@@ -20,9 +20,9 @@ from privsec.core.data import Examples
 from privsec.core.evidence import Evidence, Triggered
 from privsec.core.recipe import Model
 from privsec.core.target import Target
-from privsec.measures import poisoning
 from privsec.measures.advantage import advantage
 from privsec.measures.intervals import cluster_mean
+from privsec.measures.outcomes import wins
 from privsec.nets.base import model_of
 from privsec.nets.mlp import MLP
 from privsec.testing.exam import require
@@ -62,7 +62,7 @@ class PoisoningWorld:
         """What the models do for the attacker that the spared ones do not, tested over the records asked about."""
         assert isinstance(evidence, Triggered)
         x = np.asarray(evidence.x)
-        won, null = (poisoning.wins(called(models, x), evidence, None) for models in (self.bank, self.control))
+        won, null = (wins(called(models, x), evidence, None) for models in (self.bank, self.control))
         count = x.shape[1]
         value = float(advantage(won.mean(axis=1), null.mean(axis=1), count).mean())
         mean = cluster_mean((won.astype(float) - null).ravel(), np.asarray(evidence.rows).ravel())
@@ -100,8 +100,7 @@ def called(models: Target, x: np.ndarray) -> np.ndarray:
 def poisoned(attack: Attack) -> PoisoningWorld:
     """The world in which the attacker was there before the training."""
     world = spared(attack)
-    data, include = _candidates(), _include()
-    known = replace(world.knowledge, points=world.knowledge.points)
+    data, include, known = _candidates(), _include(), world.knowledge
     poison = attack.tamper(data, known, keys.derive(keys.root(2), "tamper"))
     require(poison is not None, "`tamper` gives None: an attack with `tampers = True` plants something")
     bank = trained(data, include, poison, "target")

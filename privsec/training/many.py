@@ -109,11 +109,9 @@ def _on_devices(
     model: Model, recipe: Recipe, arguments_of: Callable[[int], loop.Arguments], wanted: list[int]
 ) -> Iterator[tuple[int, loop.Trained]]:
     count = jax.local_device_count()
-    each = math.ceil(len(wanted) / count)
-    if jax.default_backend() == "cpu":
-        each = 1  # what is finished is kept at once, and no device waits longer than for one model
-    else:
-        each = min(each, _fitting(model, recipe, arguments_of(wanted[0])))
+    each = 1  # on a CPU: what is finished is kept at once, and no device waits longer than for one model
+    if jax.default_backend() != "cpu":
+        each = min(math.ceil(len(wanted) / count), _fitting(model, recipe, arguments_of(wanted[0])))
     yield from _in_chunks(_sharded_program(model, recipe.program), count * each, arguments_of, wanted)
 
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-
-def digests(x: Float[np.ndarray, " N *features"]) -> list[bytes]:
-    """A hash of each record's bits, read as float32; labels are no part of it."""
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(x, np.float32)]
+from privsec.ops.contents import digests
 
 
 def part_of(digests: Sequence[bytes], partitions: int) -> Int[np.ndarray, " N"]:

@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from privsec.attacks.evasion.base import ANY, Points
+from privsec.attacks.evasion.base import Points
 from privsec.attacks.evasion.best import Best, offer
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.gradients import PointLoss, evaluations, loss_and_gradient, point_loss, step_keys
 from privsec.core.access import Access
+from privsec.core.evidence import ANY
 from privsec.core.target import Target
 from privsec.ops.ascend import steepest
 from privsec.ops.margins import dlr_targeted, refusal_as_true

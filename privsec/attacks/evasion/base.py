@@ -16,15 +16,13 @@ from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.data import Array
 from privsec.core.errors import NotApplicable
-from privsec.core.evidence import Perturbed
+from privsec.core.evidence import ANY, Perturbed
 from privsec.core.target import Target, compiled
 from privsec.ops.ascend import Norm
 from privsec.ops.space import Space
 
 CHUNK = 64
 """Points of one compiled call: activations of so many images stay in a core's cache; chunks run one per core."""
-ANY = -1
-"""The goal of an attack that takes any wrong class."""
 
 
 class Points(NamedTuple):

@@ -15,9 +15,10 @@ import numpy as np
 from jaxtyping import Bool, Float, Key
 from pydantic import Field
 
-from privsec.attacks.evasion.base import ANY, Evasion, Points, wins
+from privsec.attacks.evasion.base import Evasion, Points, wins
 from privsec.core.access import Access
 from privsec.core.attack import Knowledge
+from privsec.core.evidence import ANY
 from privsec.core.target import Target
 from privsec.ops.ascend import Norm
 from privsec.ops.space import Space, distance

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Key
 
-from privsec.attacks.evasion.base import ANY, Points
+from privsec.attacks.evasion.base import Points
+from privsec.core.evidence import ANY
 from privsec.core.target import Target
 from privsec.ops.margins import aimed, cross_entropy, dlr, margin, refusal_as_true
 

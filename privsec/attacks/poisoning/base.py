@@ -20,9 +20,6 @@ from privsec.core.evidence import Triggered
 from privsec.core.target import Target
 from privsec.ops.ascend import Box
 
-ANY = -1
-"""The goal of an attack that takes any wrong class."""
-
 
 class Poisoning(Attack):
     """Base: a share of the candidates is the attacker's, who changes them before models are trained."""

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 from pydantic import Field, model_validator
 
-from privsec.attacks.poisoning.base import ANY, LeftOut, Poisoning, asked, points_of
+from privsec.attacks.poisoning.base import LeftOut, Poisoning, asked, points_of
 from privsec.core import keys
 from privsec.core.attack import Attack, Knowledge, Poison
 from privsec.core.data import Examples
 from privsec.core.errors import NotApplicable
-from privsec.core.evidence import Triggered
+from privsec.core.evidence import ANY, Triggered
 from privsec.core.target import Target
 
 

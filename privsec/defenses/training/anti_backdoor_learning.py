@@ -50,10 +50,6 @@ class AntiBackdoorLearning(TrainingDefense):
     def on_recipe(self, recipe: Recipe) -> Recipe:
         if self.share == 0:
             return recipe
-        if recipe.teacher is not None:
-            raise ConfigError(
-                "the model learns from a teacher already: write one of distillation and anti_backdoor_learning."
-            )
         if recipe.gradient is not mean_gradient:
             raise ConfigError(
                 "a defense before anti_backdoor_learning computes the gradient in its own way (adversarial_training, "
@@ -66,10 +62,9 @@ class AntiBackdoorLearning(TrainingDefense):
             steps=min(self.isolation * per_epoch, recipe.steps),
             gradient=Trapped(self.trap),
             patience=None,
-            checkpoints=0,
         )
         isolated, doubtful = math.ceil(self.share * recipe.records), math.floor(self.doubtful * recipe.records)
-        return replace(recipe, teacher=first, lesson=AnythingElse(isolated, doubtful, self.weight))
+        return recipe.taught_by(first, AnythingElse(isolated, doubtful, self.weight))
 
     @model_validator(mode="after")
     def _something_left(self) -> AntiBackdoorLearning:

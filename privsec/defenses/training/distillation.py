@@ -34,17 +34,13 @@ class Distillation(TrainingDefense):
     def on_recipe(self, recipe: Recipe) -> Recipe:
         if self.temperature is None:
             return recipe
-        if recipe.teacher is not None:
-            raise ConfigError(
-                "the model learns from a teacher already: write one of distillation and anti_backdoor_learning."
-            )
         if isinstance(recipe.gradient, PrivateGradient):
             raise ConfigError(
                 "distillation after dp_sgd: the teacher's labels tell of all records at once, so clipping a record's "
                 "gradient would no longer bound what it does. Leave one of the two out."
             )
         softened = replace(recipe, loss=Softened(recipe.loss, self.temperature))
-        return replace(softened, teacher=replace(softened, checkpoints=0), lesson=Answers(self.temperature))
+        return softened.taught_by(softened, Answers(self.temperature))
 
     def on_model(self, model: Model) -> Model:
         return model if self.temperature is None else _exposed(model, self.temperature)

@@ -12,7 +12,7 @@ from privsec.core.estimate import Estimate
 from privsec.core.evidence import MembershipScores
 from privsec.measures import amplification
 from privsec.runner.case import Case, Judgement
-from privsec.runner.judging.utility import test_accuracy
+from privsec.runner.judging.utility import tested
 
 
 def judged(evidence: MembershipScores, case: Case) -> Judgement:
@@ -24,8 +24,8 @@ def judged(evidence: MembershipScores, case: Case) -> Judgement:
     per_target = amplification.measure(evidence, spared, world.member)
     given = mixture.include.sum(axis=1)
     per_target |= {
-        "clean_accuracy": test_accuracy(case.target, world),
-        "unpoisoned_accuracy": test_accuracy(control, world),
+        "clean_accuracy": tested(case.target, world).accuracy,
+        "unpoisoned_accuracy": tested(control, world).accuracy,
         "poisoned": (mixture.include & mixture.poisoned).sum(axis=1) / given,
     }
     attacked = np.flatnonzero(~np.isnan(np.asarray(evidence.scores)[0]))

@@ -83,8 +83,8 @@ def estimates(
 
 def _null(evidence: Perturbed, truth: EvasionTruth) -> np.ndarray:
     """Which points the better null has: the clean records or random changes of them, share of draws [T, N]."""
-    clean = np.asarray(wins(truth.called_clean, evidence, truth), np.float32)
-    noise = np.asarray(wins(truth.called_noise, evidence, truth), np.float32).mean(axis=0)
+    clean = np.asarray(wins(truth.called_clean, evidence, truth.rejected), np.float32)
+    noise = np.asarray(wins(truth.called_noise, evidence, truth.rejected), np.float32).mean(axis=0)
     return np.where((clean.mean(axis=1) >= noise.mean(axis=1))[:, None], clean, noise)
 
 

@@ -33,14 +33,6 @@ def judged(target: Target, world: World, bank: Bank) -> Judgement:
     return Judgement(per_target, facts, {})
 
 
-def test_accuracy(target: Target, world: World) -> np.ndarray:
-    """The share [T] of clean records that each model gets right, of those that it was not trained on.
-
-    Not of the defender's own: a defense may have trained the model further on these.
-    """
-    return tested(target, world).accuracy
-
-
 class Tested(NamedTuple):
     """What models get right of the clean records that they were not trained on.
 
@@ -56,7 +48,10 @@ class Tested(NamedTuple):
 
 
 def tested(target: Target, world: World) -> Tested:
-    """Each model on the clean records that it was not trained on, together and class by class."""
+    """Each model on the clean records that it was not trained on, together and class by class.
+
+    Not on the defender's own, where there are others: a defense may have trained the model further on these.
+    """
     records, _, outside = _asked(world)
     right = target.observe(records, "correct") * outside
     of_class = np.arange(world.dataset.num_classes) == np.asarray(records.y)[:, None]
