@@ -45,7 +45,11 @@ def run(
     sets: Sets = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Forget what earlier runs of this config finished.")] = False,
     profile: Annotated[
-        bool, typer.Option("--profile", help="Print where the time goes, and write a JAX profile to the run folder.")
+        bool,
+        typer.Option(
+            "--profile",
+            help="Print where the time goes, and write a JAX profile of the first minute to the run folder.",
+        ),
     ] = False,
 ) -> None:
     """Runs an experiment: trains, attacks, measures; writes a table and an HTML report.

@@ -15,7 +15,9 @@ by next to nothing, and one such cell would outweigh all others in a mean. What 
 attacker loses more than the null leaves open, and is better off without the model."""
 
 
-def advantage(success: Real[np.ndarray, " T"], null: Real[np.ndarray, " T"], points: int) -> Float64[np.ndarray, " T"]:
+def advantage(
+    success: Real[np.ndarray, " T"], null: Real[np.ndarray, " T"], points: float
+) -> Float64[np.ndarray, " T"]:
     """`max((s - s0) / (1 - s0), -1)`: 0 is no better than the null, 1 is complete; negative where the null does better.
 
     Args:
@@ -31,7 +33,7 @@ def advantage(success: Real[np.ndarray, " T"], null: Real[np.ndarray, " T"], poi
     return np.maximum((success - null) / np.maximum(1 - null, 1 / points), FLOOR)
 
 
-def over_points(success: float, null: float, points: int) -> tuple[float, float]:
+def over_points(success: float, null: float, points: float) -> tuple[float, float]:
     """The 95% interval of `advantage` for fixed models, over which points were drawn.
 
     From the Clopper-Pearson intervals of both shares, which keep their width at 0 and 1, by the method of variance

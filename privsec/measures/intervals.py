@@ -262,6 +262,32 @@ def shared_points(
     return Estimate(mean.value, max(low, bounds[0]), min(high, bounds[1]), points, unit, direction, note)
 
 
+def trials_behind(values: Values, clusters: Ids, seeds: Ids | None = None) -> float:
+    """How many independent trials would know a mean share as well as these clusters of targets do.
+
+    `p (1 - p) / error^2`, times `(t_{n-1} / t_df)^2` for what the clusters' spread leaves unknown of itself; no more
+    than there are clusters, and no fewer than one. An exact interval of so many trials keeps its width near 0 and 1,
+    where Student's has none.
+
+    Args:
+        values: shares, in [0, 1]; a NaN is left out.
+        clusters: equal for dependent targets of a seed.
+        seeds: None for one seed.
+
+    References: Korn & Graubard 1998, Survey Methodology 24.
+
+    >>> trials_behind([1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 2, 2, 3, 3])
+    3.0
+    """
+    mean = cluster_mean(values, clusters, seeds)
+    trials = float(max(mean.clusters, 1))
+    if not mean.df or not mean.error:
+        return trials
+    found = mean.value * (1 - mean.value) / mean.error**2
+    found *= float(stdtrit(trials - 1, 0.975) / stdtrit(mean.df, 0.975)) ** 2
+    return float(min(max(round(found, 9), 1.0), trials))
+
+
 def paired_difference(
     values_a: Values, values_b: Values, clusters: Ids, seeds: Ids | None = None, **described: Any
 ) -> Estimate:

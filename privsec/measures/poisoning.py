@@ -12,7 +12,13 @@ from jaxtyping import Bool, Float, Float64, Int, Real
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Triggered
 from privsec.measures.advantage import advantage, over_points
-from privsec.measures.intervals import Ids, Measure, clopper_pearson, shared_points
+from privsec.measures.intervals import (
+    Ids,
+    Measure,
+    clopper_pearson,
+    shared_points,
+    trials_behind,
+)
 from privsec.measures.outcomes import wins
 from privsec.measures.pairs import pairs_of
 
@@ -77,6 +83,9 @@ MEASURES: dict[str, Measure] = {
 """The measures of the family, in the order of tables; some only where a defender looked at the records, or where
 there is something to prove."""
 
+OF_ASKED = frozenset({"advantage", "success", "null_success", "refused"})
+"""Those of the records asked about."""
+
 
 class PoisonTruth(NamedTuple):
     """What only the measures know.
@@ -123,8 +132,8 @@ def measure(evidence: Triggered, truth: PoisonTruth) -> dict[str, Float64[np.nda
     success, null = (
         np.mean(wins(called, evidence, truth.rejected), axis=1) for called in (truth.called, truth.control)
     )
-    points, rows = truth.called.shape[1], np.asarray(evidence.rows)
-    asked = points if (rows == rows[0]).all() else len(np.unique(rows))  # the same of every model, or each its own
+    points = truth.called.shape[1]
+    asked = len(np.unique(evidence.rows)) if asks_own(evidence) else points
     poison = truth.given & truth.poisoned
     values = {
         "advantage": advantage(success, null, points),
@@ -150,6 +159,12 @@ def measure(evidence: Triggered, truth: PoisonTruth) -> dict[str, Float64[np.nda
         values["certified_changes"] = np.median(withstood(truth.votes), axis=1)
         values["changes"] = truth.changes.astype(np.float64)
     return {name: values[name] for name in MEASURES if name in values}
+
+
+def asks_own(evidence: Triggered) -> bool:
+    """Whether models were asked about records of their own, not all about the same."""
+    rows = np.asarray(evidence.rows)
+    return bool((rows != rows[0]).any())
 
 
 def withstood(votes: Int[np.ndarray, "*batch C"]) -> Int[np.ndarray, "*batch"]:
@@ -229,6 +244,8 @@ def estimates(
     per_target: Mapping[str, Real[np.ndarray, " T"]],
     seeds: Ids | None = None,
     records: Mapping[str, float] | None = None,
+    *,
+    own: bool = False,
 ) -> dict[str, Estimate]:
     """One Estimate a measure; its interval covers which records were asked about and which models were trained.
 
@@ -236,6 +253,8 @@ def estimates(
         per_target: what `measure` returned, several seeds one after the other.
         seeds: which seed a target belongs to; None for one seed.
         records: of how many records a measure is a share, where these are not the `points`.
+        own: whether each pair of models was asked about records of its own (`asks_own`): the spread over pairs then
+            has the chance of which records these were, too.
     """
     pairs, seed = pairs_of(len(per_target["points"]), seeds)
     points = int(np.min(per_target["points"]))
@@ -244,14 +263,19 @@ def estimates(
     def estimate(name: str) -> Estimate:
         unit, direction, bounds, _ = MEASURES[name]
         value, count = means[name], max(1, round((records or {}).get(name, points)))
+        values, trials = per_target[name], float(count)
+        if own and name in OF_ASKED:
+            shares = ("success", "null_success") if name == "advantage" else (name,)
+            trials = min(trials_behind(per_target[share], pairs, seed) for share in shares)
+            values = np.full(len(values), value)  # their spread is in `trials`
         if name == "advantage":
-            sampling = over_points(means["success"], means["null_success"], points)
+            sampling = over_points(means["success"], means["null_success"], trials)
         elif unit == "share" and name != "poisoned" and math.isfinite(value):  # how much is planted is no sample
-            sampling = clopper_pearson(value * count, count)
+            sampling = clopper_pearson(value * trials, trials)
         else:
             sampling = (value, value)
         described = {"points": count, "unit": unit, "direction": direction, "bounds": bounds}
-        return shared_points(per_target[name], sampling, pairs, seed, **described)
+        return shared_points(values, sampling, pairs, seed, **described)
 
     return {name: estimate(name) for name in per_target}
 

@@ -15,6 +15,8 @@ import jax.monitoring
 COMPILATION = "/jax/core/compile/"
 PROGRAM = "/jax/core/compile/backend_compile_duration"
 """JAX's event for one program that was compiled, or read from the cache on disk."""
+TRACED = 60.0
+"""Seconds of a run that the profiler watches, its first: it keeps every event in memory until it writes them all."""
 OTHER = "other"
 """The stage of what is compiled between stages."""
 
@@ -52,10 +54,10 @@ class Stages:
 
     @contextmanager
     def watched(self, trace: Path | None = None) -> Iterator[None]:
-        """Counts what JAX compiles meanwhile; with `trace`, JAX's profiler writes there what the devices do."""
+        """Counts what JAX compiles meanwhile; with `trace`, JAX's profiler writes there what devices do at first."""
         jax.monitoring.register_event_duration_secs_listener(self._listen)
         try:
-            with jax.profiler.trace(str(trace)) if trace else nullcontext():
+            with _traced(trace) if trace else nullcontext():
                 yield
         finally:
             jax.monitoring.unregister_event_duration_listener(self._listen)
@@ -66,3 +68,26 @@ class Stages:
             with self._lock:
                 self.compiling[stage] += duration_secs
                 self.programs[stage] += event == PROGRAM
+
+
+@contextmanager
+def _traced(folder: Path) -> Iterator[None]:
+    """JAX's profile of the first `TRACED` seconds of what is done inside."""
+    options = jax.profiler.ProfileOptions()
+    options.python_tracer_level = 0  # a call of Python each would be most of what is kept
+    running = threading.Lock()
+    jax.profiler.start_trace(str(folder), profiler_options=options)
+
+    def stop() -> None:
+        if running.acquire(blocking=False):  # the first to come stops it
+            jax.profiler.stop_trace()
+
+    timer = threading.Timer(TRACED, stop)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        stop()

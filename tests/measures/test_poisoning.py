@@ -99,32 +99,44 @@ def test_intervals_count_the_points_and_contain_the_value():
     assert several["success"].value == pytest.approx(float(poisoning.measure(evidence, truth)["success"].mean()))
 
 
-def targeted(seed, pairs=10, share=0.4):
-    """Models of which each pair has one target of its own, taken for the goal by both or by neither."""
+def targeted(seed, pairs=10, share=0.4, alike=1.0, null=0.0):
+    """Models of which each pair has one target of its own, which both call alike with that probability at least."""
     rng = np.random.default_rng(seed)
+
+    def called(share):
+        each, both = rng.random((2, pairs)) < share, rng.random(pairs) < share
+        return np.where(rng.random(pairs) < alike, both, each).T.reshape(-1, 1).astype(int)
+
     y, goal = np.zeros((2 * pairs, 1), int), np.ones((2 * pairs, 1), int)
     rows = np.repeat(np.arange(pairs), 2)[:, None]
     evidence = Triggered(np.zeros((2 * pairs, 1, 2), np.float32), y, goal, rows)
-    called = np.repeat(rng.random(pairs) < share, 2)[:, None].astype(int)
     given = np.ones((2 * pairs, 40), bool)
     accuracy = np.full(2 * pairs, 0.9)
-    truth = poisoning.PoisonTruth(called, y, accuracy, accuracy, None, given, np.arange(40) < 4)
+    truth = poisoning.PoisonTruth(called(share), called(null), accuracy, accuracy, None, given, np.arange(40) < 4)
     return poisoning.measure(evidence, truth)
 
 
 def test_targets_of_ones_own_are_counted_over_all_models():
-    found = poisoning.estimates(targeted(0), records={"clean_accuracy": 500})
+    found = poisoning.estimates(targeted(0), records={"clean_accuracy": 500}, own=True)
     assert found["points"].value == found["success"].n == 10 and found["clean_accuracy"].n == 500
     assert found["clean_accuracy"].high - found["clean_accuracy"].low < 0.06
-    certain = poisoning.estimates(targeted(0, share=1.1))["success"]
+    certain = poisoning.estimates(targeted(0, share=1.1), own=True)["success"]
     assert certain.value == 1 and certain.low == pytest.approx(0.025 ** (1 / 10))
 
 
-def test_intervals_over_targets_of_ones_own_cover():
-    """Ten pairs and a target each: two ways to count the same chance, so too wide rather than too narrow."""
-    found = [poisoning.estimates(targeted(seed))["success"] for seed in range(400)]
-    covered = np.mean([each.low <= 0.4 <= each.high for each in found])
-    assert covered >= 0.95
+@pytest.mark.parametrize("share", [0.1, 0.9])
+@pytest.mark.parametrize("alike", [0.0, 1.0])
+def test_intervals_over_targets_of_ones_own_cover(share, alike):
+    """Ten pairs and a target each, called alike by both of a pair that often; without poison 5% are called so, too."""
+    drawn = [targeted(seed, 10, share, alike, 0.05) for seed in range(150)]
+    found = [poisoning.estimates(each, own=True) for each in drawn]
+    for name, truth in {"success": share, "null_success": 0.05, "advantage": (share - 0.05) / 0.95}.items():
+        assert np.mean([each[name].low <= truth <= each[name].high for each in found]) >= 0.95, name
+    if alike:  # as if all had been asked about the same: which records these were is counted in the spread once more
+        twice = [poisoning.estimates(each)["success"] for each in drawn]
+        assert np.mean([each["success"].high - each["success"].low for each in found]) < 0.9 * np.mean(
+            [each.high - each.low for each in twice]
+        )
 
 
 def test_exhibits_are_of_the_first_target():

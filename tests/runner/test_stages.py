@@ -19,14 +19,15 @@ SMALL = ["population.models=4", "population.size=100", "population.points=60", "
 
 
 def test_a_stage_inside_another_is_not_counted_twice():
-    stages = Stages()
+    stages, start = Stages(), time.perf_counter()
     with stages.timed("outer"):
         time.sleep(0.05)
         with stages.timed("inner"):
             time.sleep(0.2)
     with pytest.raises(ZeroDivisionError), stages.timed("outer"):
         raise ZeroDivisionError
-    assert 0.2 <= stages.seconds["inner"] < 0.3 and 0.05 <= stages.seconds["outer"] < 0.15
+    assert stages.seconds["inner"] >= 0.2 and stages.seconds["outer"] >= 0.05
+    assert sum(stages.seconds.values()) <= time.perf_counter() - start
 
 
 def test_what_is_compiled_is_counted_where_it_happens_and_not_afterwards():
@@ -72,3 +73,17 @@ def test_a_profile_is_written_and_told(first):
     assert table.columns[0]._cells[0] == max(record["seconds"], key=record["seconds"].get)
     assert table.columns[0]._cells[-1] == "all"
     assert float(table.columns[1]._cells[-1]) == pytest.approx(sum(record["seconds"].values()), abs=0.1)
+
+
+def test_only_the_beginning_is_traced(tmp_path, monkeypatch):
+    """The profiler keeps all events in memory: of a run of hours it would take all there is."""
+    monkeypatch.setattr("privsec.runner.stages.TRACED", 0.1)
+    with Stages().watched(tmp_path):
+        jnp.ones(3).sum().block_until_ready()
+        for _ in range(100):
+            if found := list(tmp_path.rglob("*.xplane.pb")):
+                break
+            time.sleep(0.1)
+        assert found
+        with jax.profiler.trace(str(tmp_path / "another")):  # only one can run at a time
+            jnp.ones(4).sum().block_until_ready()

@@ -47,6 +47,7 @@ def judged(evidence: Triggered, case: Case) -> Judgement:
         "rate": case.attack.rate,  # type: ignore[attr-defined]
         "rejected": truth.rejected,
         "records": _records(truth, own.records),
+        "own": poisoning.asks_own(evidence),
     }
     return Judgement(poisoning.measure(evidence, truth), facts, arrays)
 
@@ -67,7 +68,7 @@ def estimates(
     per_target: Mapping[str, np.ndarray], facts: Mapping[str, Any], seeds: np.ndarray | None
 ) -> dict[str, Estimate]:
     """The Estimates."""
-    return poisoning.estimates(per_target, seeds, facts.get("records"))
+    return poisoning.estimates(per_target, seeds, facts.get("records"), own=facts.get("own", False))
 
 
 def _records(truth: poisoning.PoisonTruth, tested: int) -> dict[str, float]:
