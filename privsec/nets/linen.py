@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +90,7 @@ def _model(module: nn.Module, shape: tuple[int, ...], num_classes: int, call: Ca
 
     def passed(params: Params, x: jax.Array, watch: _Watch) -> jax.Array:
         with nn.intercept_methods(watch):
-            return module.apply({"params": params}, jnp.asarray(x), **given)
+            return module.apply({"params": params}, jnp.asarray(x), **given)  # type: ignore[return-value]
 
     def tapped(
         params: Params, x: jax.Array, deltas: Mapping[str, jax.Array] | None = None
@@ -116,7 +116,10 @@ def _model(module: nn.Module, shape: tuple[int, ...], num_classes: int, call: Ca
             "nothing. Normalize by GroupNorm or LayerNorm, and keep the first axis for records."
         )
     if reason is None and not found.agrees:
-        reason = "what its layers see does not make its gradient: a parameter is changed or used outside of its layer"
+        reason = (
+            "what its layers see does not make its gradient; a parameter is changed or used outside of its layer, a "
+            "layer's first axis is not the records', or a transform (nn.remat, nn.scan) stands round it"
+        )
     if reason is None:
         return model
     without_taps(name, reason)
@@ -146,7 +149,8 @@ class _Dropouts:
         return following(*args, **kwargs)
 
 
-class _Label(NamedTuple):
+@dataclass
+class _Label:
     label: str
 
 
