@@ -34,12 +34,14 @@ class Layer(NamedTuple):
     """Where a tapped layer keeps its parameters, and which linear map it is.
 
     `kind` is `"dense"` (z = a @ kernel + bias, any positions between batch and features; a convolution is one over its
-    patches) or `"scale"` (z = a * scale + bias).
+    patches) or `"scale"` (z = a * scale + bias). The kernel may be stored in any shape of the same order, such as
+    [height, width, channels, features]; of these parameters the layer may lack those that `absent` names.
     """
 
     name: str
     kind: str
     path: tuple[str | int, ...]
+    absent: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,9 @@ a convolution is one over its patches) and `scale` (z = a * scale + bias; the af
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,13 @@ from privsec.core.recipe import Tap
 
 THIN = 32
 """Numbers of a convolution's window up to which XLA's CPU convolution is slower than a product over patches."""
+
+
+@runtime_checkable
+class Labeled(Protocol):
+    """Whatever has a path in the network."""
+
+    label: str
 
 
 class Taps:
@@ -32,7 +41,7 @@ class Taps:
         self.watching = watching
         self.seen: dict[str, Tap] = {}
 
-    def __call__(self, layer: Tapped, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
+    def __call__(self, layer: Labeled, inputs: jax.Array, outputs: jax.Array) -> jax.Array:
         """The layer's output as the rest of the network sees it."""
         if not self.watching:
             return outputs
@@ -128,20 +137,34 @@ def patches(
 
     Window entries are ordered (row, column, channel).
     """
-    if width == 1:
-        return x[:, ::stride, ::stride]
-    rows, columns = (-(-size // stride) for size in x.shape[1:3])
-    low = []
-    for size, out in zip(x.shape[1:3], (rows, columns), strict=True):
-        total = max((out - 1) * stride + width - size, 0)
-        low.append((total // 2, total - total // 2))
-    padded = jnp.pad(x, ((0, 0), low[0], low[1], (0, 0)))
-    windows = [
-        padded[:, i : i + (rows - 1) * stride + 1 : stride, j : j + (columns - 1) * stride + 1 : stride]
-        for i in range(width)
-        for j in range(width)
-    ]
-    return jnp.concatenate(windows, axis=-1)
+    size, strides = (width, width), (stride, stride)
+    return windows(x, size, strides, jax.lax.padtype_to_pads(x.shape[1:3], size, strides, "SAME"))
+
+
+def windows(
+    x: Float[jax.Array, "B *spatial C"],
+    size: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int] | None = None,
+) -> Float[jax.Array, "B *positions K"]:
+    """What every window of a convolution sees, over any number of axes; entries are ordered (*place, channel).
+
+    Args:
+        x: channels last.
+        size: of a window, along each axis.
+        strides: between windows.
+        padding: zeros before and after each axis.
+        dilation: steps between the places of a window; 1 where None.
+    """
+    if any(map(any, padding)):
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    dilation = dilation or (1,) * len(size)
+    axes = []
+    for length, places, stride, step in zip(x.shape[1:-1], size, strides, dilation, strict=True):
+        last = (length - (places - 1) * step - 1) // stride * stride
+        axes.append([slice(first, first + last + 1, stride) for first in range(0, places * step, step)])
+    return jnp.concatenate([x[:, *at] for at in itertools.product(*axes)], axis=-1)
 
 
 def max_pool(x: Float[jax.Array, "B H W C"]) -> Float[jax.Array, "B H//2 W//2 C"]:

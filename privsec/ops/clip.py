@@ -50,18 +50,19 @@ def clipped_sum(
 
     signals, taps = jax.grad(total, has_aux=True)(deltas)
     pairs = {layer: (_positions(taps[layer.name].inputs), _positions(signals[layer.name])) for layer in model.layers}
-    squares = sum(_SQUARED_NORM[layer.kind](a, d) for layer, (a, d) in pairs.items())
+    squares = sum(_SQUARED_NORM[layer.kind](a, d, layer.absent) for layer, (a, d) in pairs.items())
     norms = jnp.sqrt(squares)
     scale = batch.weight * clip_factor(norms, clip_norm)
     gradient: dict[str | int, Any] = {}
     for layer, (a, d) in pairs.items():
         _insert(gradient, layer, _WEIGHTED_SUM[layer.kind](a, d * scale[:, None, None]))
-    if jax.tree.structure(gradient) != jax.tree.structure(params):
+    overlap = len({layer.path for layer in model.layers}) < len(model.layers)
+    if overlap or jax.tree.structure(gradient) != jax.tree.structure(params):
         raise ValueError(
             "the model's tapped layers do not cover its parameters exactly once, and clipping would miss some. Build "
             "the network from privsec.nets.layers, or give a Model without `tapped`."
         )
-    return gradient, norms
+    return jax.tree.map(lambda summed, leaf: summed.reshape(leaf.shape), gradient, params), norms
 
 
 def padded(batch: Batch, multiple: int) -> Batch:
@@ -89,10 +90,12 @@ def _positions(value: Float[jax.Array, " B *positions F"]) -> Float[jax.Array, "
     return value.reshape(value.shape[0], -1, value.shape[-1])
 
 
-def _dense_squared_norm(a: Float[jax.Array, "B P I"], d: Float[jax.Array, "B P O"]) -> Float[jax.Array, " B"]:
+def _dense_squared_norm(
+    a: Float[jax.Array, "B P I"], d: Float[jax.Array, "B P O"], absent: tuple[str, ...]
+) -> Float[jax.Array, " B"]:
     """|a_i^T d_i|^2 + |sum_p d_ip|^2, by whichever product is smaller."""
     positions, inputs, outputs = a.shape[1], a.shape[2], d.shape[2]
-    bias = jnp.sum(jnp.square(jnp.sum(d, axis=1)), axis=-1)
+    bias = jnp.sum(jnp.square(jnp.sum(d, axis=1)), axis=-1) if "bias" not in absent else 0.0
     if positions == 1:
         return jnp.sum(jnp.square(a), axis=(1, 2)) * jnp.sum(jnp.square(d), axis=(1, 2)) + bias
     if positions * (inputs + outputs) < inputs * outputs:
@@ -101,8 +104,13 @@ def _dense_squared_norm(a: Float[jax.Array, "B P I"], d: Float[jax.Array, "B P O
     return jnp.sum(jnp.square(jnp.einsum("bpi,bpo->bio", a, d)), axis=(1, 2)) + bias
 
 
-def _scale_squared_norm(a: Float[jax.Array, "B P F"], d: Float[jax.Array, "B P F"]) -> Float[jax.Array, " B"]:
-    return jnp.sum(jnp.square(jnp.sum(a * d, axis=1)) + jnp.square(jnp.sum(d, axis=1)), axis=-1)
+def _scale_squared_norm(
+    a: Float[jax.Array, "B P F"], d: Float[jax.Array, "B P F"], absent: tuple[str, ...]
+) -> Float[jax.Array, " B"]:
+    each = {"scale": a * d, "bias": d}
+    return sum(  # type: ignore[return-value]
+        jnp.sum(jnp.square(jnp.sum(part, axis=1)), axis=-1) for name, part in each.items() if name not in absent
+    )
 
 
 def _dense_sum(a: Float[jax.Array, "B P I"], d: Float[jax.Array, "B P O"]) -> dict[str, jax.Array]:
@@ -122,7 +130,7 @@ _WEIGHTED_SUM = {"dense": _dense_sum, "scale": _scale_sum}
 def _insert(tree: dict[str | int, Any], layer: Layer, values: dict[str, jax.Array]) -> None:
     for step in layer.path:
         tree = tree.setdefault(step, {})
-    tree.update(values)
+    tree.update({name: value for name, value in values.items() if name not in layer.absent})
 
 
 def _clipped_sum_by_examples(

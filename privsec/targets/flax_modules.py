@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,17 +15,9 @@ import numpy as np
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import Model
 from privsec.core.target import Target
+from privsec.nets.adapt import evaluation
 from privsec.targets.answers import FLOOR, Answers, TargetError, check_kind, read
 from privsec.targets.host import listed, stack
-
-EVALUATING = {
-    "train": False,
-    "training": False,
-    "is_training": False,
-    "deterministic": True,
-    "use_running_average": True,
-}
-"""What arguments of a module's call that are known by these names are given."""
 
 
 class Weights(NamedTuple):
@@ -93,7 +84,7 @@ def from_flax(
         raise ConfigError("a flax.nnx module holds its own variables: leave `variables` out")
     else:
         parts = [_of_nnx(one) for one in modules]
-    call = tuple(sorted((_evaluation(modules[0]) if arguments is None else dict(arguments)).items()))
+    call = tuple(sorted((evaluation(modules[0]) if arguments is None else dict(arguments)).items()))
     targets = [_target(*part, call, answers, num_classes, tuple(shape)) for part in parts]
     return stack(targets) if stacked else targets[0]
 
@@ -207,8 +198,3 @@ def _check(program: _Program, weights: Weights, shape: tuple[int, ...]) -> None:
             "call takes more than the records, pass `arguments`."
         ) from error
     read(answer, program.answers, rows=2, num_classes=program.num_classes)
-
-
-def _evaluation(module: Any) -> dict[str, bool]:
-    known = inspect.signature(type(module).__call__).parameters
-    return {name: value for name, value in EVALUATING.items() if name in known}

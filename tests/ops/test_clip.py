@@ -7,12 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privsec.core.recipe import Batch, Model
+from privsec.nets import NETS
+from privsec.nets.adapt import from_nnx
 from privsec.nets.base import model_of
 from privsec.nets.cnn import CNN
+from privsec.nets.layers import Dense
 from privsec.nets.mlp import MLP
 from privsec.nets.wide_resnet import WideResNet
 from privsec.ops.clip import MICROBATCH, clip_factor, clipped_sum, padded
@@ -73,6 +77,25 @@ def test_equals_one_gradient_a_record(case, tapped):
         found, found_norms = clip(params, batch, clip_norm)
         assert_trees_agree(found, oracle.clipped_sum(gradients(case), batch.weight, clip_norm))
         np.testing.assert_allclose(found_norms, norms, rtol=1e-5)
+
+
+def test_every_built_in_net_is_among_the_cases():
+    assert {type(net) for net, _ in CASES.values()} == set(NETS.specs.values())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_inside_a_population_each_model_clips_as_alone(case):
+    """Stacked parameters, each with a clip norm of its own, as models are trained in one program."""
+    model, params, batch = built(case)
+    stacked = jax.tree.map(lambda leaf: jnp.stack([leaf, 0.7 * leaf + 0.01]), params)
+    clip_norms = jnp.asarray([0.05, 0.5])
+    together, norms = jax.jit(jax.vmap(program(model), in_axes=(0, None, 0)))(stacked, batch, clip_norms)
+    for m, clip_norm in enumerate(clip_norms):
+        own = jax.tree.map(lambda leaf, m=m: leaf[m], stacked)
+        each = oracle.gradients(model, cross_entropy, own, batch)
+        found = jax.tree.map(lambda leaf, m=m: leaf[m], together)
+        assert_trees_agree(found, oracle.clipped_sum(each, batch.weight, float(clip_norm)))
+        np.testing.assert_allclose(norms[m], oracle.norms(each), rtol=1e-5)
 
 
 @settings(deadline=None, max_examples=40)
@@ -148,3 +171,23 @@ def test_layers_that_miss_a_parameter_are_an_error():
     model, params, batch = built("mlp")
     with pytest.raises(ValueError, match="do not cover its parameters"):
         jax.eval_shape(program(replace(model, layers=model.layers[1:])), params, batch, 1.0)
+    twice = model.layers[-1]._replace(name=model.layers[0].name)
+    with pytest.raises(ValueError, match="do not cover its parameters"):
+        jax.eval_shape(program(replace(model, layers=(*model.layers, twice))), params, batch, 1.0)
+
+
+def test_tied_parameters_are_an_error():
+    """Two layers that hold one kernel between them: the gradient is no longer one product of each."""
+
+    class Tied(nnx.Module):
+        def __init__(self, rngs):
+            self.first, self.second = Dense(3, 3, rngs=rngs), Dense(3, 3, rngs=rngs)
+            self.second.kernel = self.first.kernel
+
+        def __call__(self, x, tap):
+            return self.second(jax.nn.relu(self.first(x, tap)), tap)
+
+    model = from_nnx(Tied, (3,), 3)
+    batch = Batch(jnp.ones((2, 3)), one_hot([0, 1]), jnp.ones(2))
+    with pytest.raises(ValueError, match="do not cover its parameters"):
+        jax.eval_shape(program(model), model.init(jax.random.key(0)), batch, 1.0)

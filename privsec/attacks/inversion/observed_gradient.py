@@ -99,10 +99,10 @@ def output_layer(model: Model) -> Layer:
         NotApplicable: the model does not say what its layers are, or the last one is not dense.
     """
     last = list(_in_order(model))[-1]
-    if last.kind != "dense":
+    if last.kind != "dense" or "bias" in last.absent:
         raise NotApplicable(
-            f"labels are read from the bias of a dense output layer, and the last layer is a {last.kind}: write "
-            "method: dlg with labels: optimized"
+            f"labels are read from the bias of a dense output layer, and the last layer is a {last.kind}"
+            f"{' without bias' if last.absent else ''}: write method: dlg with labels: optimized"
         )
     return last
 
@@ -114,10 +114,11 @@ def input_layer(model: Model) -> Layer:
         NotApplicable: it is not, or the model does not say what its layers are.
     """
     first, sees = next(iter(_in_order(model).items()))
-    if first.kind != "dense" or sees != (math.prod(model.shape),):
+    if first.kind != "dense" or "bias" in first.absent or sees != (math.prod(model.shape),):
         raise NotApplicable(
-            f"a record is read off the gradient of a dense first layer, and {first.name!r} sees numbers of shape "
-            f"{sees} of a record {model.shape}: write method: invert_gradients"
+            f"a record is read off the gradient of a dense first layer with a bias, and {first.name!r} sees numbers of "
+            f"shape {sees} of a record {model.shape}{' and has no bias' if 'bias' in first.absent else ''}: write "
+            "method: invert_gradients"
         )
     return first
 
