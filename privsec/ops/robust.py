@@ -27,6 +27,7 @@ def trimmed(x: Float[np.ndarray, "N K"], share: float) -> tuple[Float64[np.ndarr
 
     x = np.asarray(x, np.float64)
     kept, count = np.arange(len(x)), len(x) - math.floor(share * len(x))
+    mean, covariance, squares = x[0], np.zeros((x.shape[1], x.shape[1])), np.zeros(len(x))
     for _ in range(STEPS):
         mean = x[kept].mean(axis=0)
         covariance = (x[kept] - mean).T @ (x[kept] - mean) / len(kept)
@@ -35,7 +36,8 @@ def trimmed(x: Float[np.ndarray, "N K"], share: float) -> tuple[Float64[np.ndarr
         if np.array_equal(nearest, kept):
             break
         kept = nearest
-    return mean, covariance * max(float(np.median(squares)), FLAT) / float(chi2.ppf(0.5, x.shape[1]))
+    scale = max(float(np.median(squares)), FLAT) / float(chi2.ppf(0.5, x.shape[1]))
+    return mean, np.asarray(covariance * scale)
 
 
 def whitened(
