@@ -25,8 +25,12 @@ CONFIG = {
     "net": {"name": "mlp", "hidden": [16]},
     "training": {"epochs": 20, "batch_size": 20},
     "population": {"models": 8, "size": 80},
-    "defenses": {"none": [], "labels": [{"name": "label_only"}]},
-    "attacks": [{"name": "loss"}, {"name": "lira"}, {"name": "badnets"}, {"name": "attribute_imputation"}],
+    "defenses": {
+        "none": [],
+        "labels": [{"name": "label_only"}],
+        "wild": [{"name": "dp_sgd", "noise_multiplier": 1e38}],
+    },
+    "attacks": [{"name": "loss"}, {"name": "lira"}, {"name": "badnets"}],
 }
 DRIVER = """
 import sys, ray
@@ -44,7 +48,9 @@ def drive(folder: Path, config: dict) -> subprocess.Popen:
     file.write_text(json.dumps(config))
     command = [sys.executable, "-c", DRIVER, "run", str(file), "--out", str(folder / "out"), "--executor", "ray"]
     env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "PYTHONWARNINGS": ""}
-    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
 
 
 def workers(of: int) -> list[int]:
@@ -56,7 +62,7 @@ def workers(of: int) -> list[int]:
             session = int((path / "stat").read_text().rpartition(")")[2].split()[3])
         except (OSError, ValueError):
             continue
-        if title.startswith(b"ray::_train") and session == os.getsid(of):
+        if title.startswith(b"ray::_train") and session == of:
             found.append(int(path.name))
     return found
 
@@ -78,7 +84,7 @@ def test_two_workers_make_the_table_of_one_process_although_one_is_killed(whole,
         said = driver.communicate(timeout=300)
     finally:
         driver.kill()
-    assert driver.returncode == 3, said  # of digits no attribute is known: the same failed cells as below
+    assert driver.returncode == 3, said  # the wild training diverges: the same failed cells
     folder = tmp_path / "out" / whole.name
     assert (folder / "table.csv").read_bytes() == (whole / "table.csv").read_bytes()
     for path in whole.parent.glob("bank/*/model-*"):

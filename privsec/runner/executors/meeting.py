@@ -16,6 +16,8 @@ LOST = 4
 """Exit status of a process whose run lost another one."""
 PULSE = 1.0
 """Seconds between two signs of life."""
+READING = 3 * PULSE
+"""Seconds that the coordinator stays after it was told, or told, that the run ends."""
 
 _runs = itertools.count()
 
@@ -62,12 +64,14 @@ class Meeting:
 
     def tell(self, error: BaseException) -> None:
         """Lets the others know what ends this process, and gives them time to read it."""
+        self._closed.set()
         said = " ".join(str(error).split())
         try:
             self._set("failed", str(self.rank), f"{type(error).__name__}{': ' if said else ''}{said}")
-            time.sleep(3 * PULSE)
         except jax.errors.JaxRuntimeError:
-            pass  # nobody is there any more
+            return  # nobody is there any more
+        if self.rank == 0:  # what was told is kept by this process
+            time.sleep(READING)
 
     def close(self) -> None:
         """Ends the watch."""
@@ -110,4 +114,11 @@ class Meeting:
             "again with the same commands, and the run goes on where it stopped.\n"
         )
         sys.stderr.flush()
+        if self.rank == 0:
+            time.sleep(READING)
         os._exit(LOST)
+
+
+def abandon() -> None:
+    """Leaves the others without the farewell at which JAX lets a process wait for all of them."""
+    distributed.global_state.client = None
