@@ -17,7 +17,7 @@ from pydantic import Field
 
 from privsec.core.errors import ConfigError
 from privsec.runner.executors.base import Crew, Executor, Filled
-from privsec.runner.executors.meeting import Meeting, abandon
+from privsec.runner.executors.meeting import Meeting
 
 if TYPE_CHECKING:
     from privsec.runner.plan import Bank, Cell
@@ -79,8 +79,6 @@ class Distributed(Executor):
             yield Connected(meeting)
         except BaseException as error:
             meeting.tell(error)
-            if not joined:
-                abandon()  # or this process would wait for the others at its end
             raise
         finally:
             meeting.close()

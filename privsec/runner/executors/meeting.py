@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import sys
@@ -37,7 +38,8 @@ class Meeting:
         self._client: Any = distributed.global_state.client
         self.rank, self.size = distributed.global_state.process_id, distributed.global_state.num_processes
         self.word = f"privsec-{next(_runs)}"
-        self._patience, self._closed = patience, threading.Event()
+        self._patience = patience
+        self._closed, self._ending = threading.Event(), threading.Event()
         self._watch = threading.Thread(target=self._watching, name="privsec-watch", daemon=True)
         self._watch.start()
         jax.devices()  # all processes show each other their devices: now, while all are starting
@@ -47,6 +49,8 @@ class Meeting:
         self._set("at", f"{place}/{self.rank}", "")
         while len(self._read("at", f"{place}/")) < self.size:
             time.sleep(0.05)
+            if self._ending.is_set():
+                time.sleep(threading.TIMEOUT_MAX)  # the watch ends this process
 
     def claims(self, name: str) -> bool:
         """Whether this process is the first to ask for this."""
@@ -98,7 +102,7 @@ class Meeting:
                 self._end("process 0, the coordinator, does not answer")
             for rank, said in failed.items():
                 if rank != self.rank:
-                    self._end(f"process {rank} ended: {said}")
+                    self._end(f"process {rank} ended: {said}", alive=True)
             now = time.monotonic()
             for rank, (last, when) in heard.items():
                 if alive.get(rank, "") != last:
@@ -106,19 +110,19 @@ class Meeting:
                 elif rank != self.rank and now - when > self._patience:
                     self._end(f"process {rank} gave no sign of life for {self._patience:g} s: it died, or is cut off")
 
-    def _end(self, reason: str) -> None:
+    def _end(self, reason: str, alive: bool = False) -> None:
+        """Ends this process; where all are `alive`, with the farewell for which the one that failed waits."""
         if self._closed.is_set():
             return
+        self._ending.set()
         sys.stderr.write(
             f"\nprocess {self.rank} of {self.size} stops: {reason}. What is finished is kept: start all processes "
             "again with the same commands, and the run goes on where it stopped.\n"
         )
         sys.stderr.flush()
-        if self.rank == 0:
+        if alive:
+            with contextlib.suppress(jax.errors.JaxRuntimeError):
+                distributed.global_state.shutdown()
+        elif self.rank == 0:
             time.sleep(READING)
         os._exit(LOST)
-
-
-def abandon() -> None:
-    """Leaves the others without the farewell at which JAX lets a process wait for all of them."""
-    distributed.global_state.client = None
