@@ -99,7 +99,7 @@ def test_two_processes_with_eight_devices_make_the_table_of_one(whole, started, 
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs POSIX signals")
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_killed_process_ends_the_other_within_a_minute_and_the_run_resumes(whole, started, tmp_path, victim):
     port, more = free_port(), ("--set", "executor.patience=8")
     pair = [started(k, port, *more) for k in (0, 1)]

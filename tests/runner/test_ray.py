@@ -42,19 +42,19 @@ main()
 """The command line, as the driver of a cluster with two workers."""
 
 
-def drive(folder: Path, config: dict) -> subprocess.Popen:
+def drive(folder: Path, config: dict, *more: str) -> subprocess.Popen:
     """Starts the run on a cluster of its own."""
     file = folder / "cluster.json"
     file.write_text(json.dumps(config))
-    command = [sys.executable, "-c", DRIVER, "run", str(file), "--out", str(folder / "out"), "--executor", "ray"]
+    command = [sys.executable, "-c", DRIVER, "run", str(file), "--out", str(folder / "out"), "--executor", "ray", *more]
     env = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{os.environ.get('PYTHONPATH', '')}", "PYTHONWARNINGS": ""}
     return subprocess.Popen(
         command, env=env, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 
-def workers(of: int) -> list[int]:
-    """Processes in this driver's session that train models right now: Ray names them after their task."""
+def workers(of: int, task: str) -> list[int]:
+    """Processes in this driver's session that do this right now: Ray names them after their task."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
@@ -62,7 +62,7 @@ def workers(of: int) -> list[int]:
             session = int((path / "stat").read_text().rpartition(")")[2].split()[3])
         except (OSError, ValueError):
             continue
-        if title.startswith(b"ray::_train") and session == of:
+        if title.startswith(f"ray::{task}".encode()) and session == of:
             found.append(int(path.name))
     return found
 
@@ -73,11 +73,16 @@ def whole(tmp_path_factory, quiet) -> Path:
     return run(CONFIG, out=tmp_path_factory.mktemp("whole"), narrator=quiet).folder
 
 
-@pytest.mark.skipif(not HAVE_RAY or not Path("/proc/self/stat").exists(), reason="needs privsec[ray] and /proc")
+needs_ray = pytest.mark.skipif(
+    not HAVE_RAY or not Path("/proc/self/stat").exists(), reason="needs privsec[ray] and /proc"
+)
+
+
+@needs_ray
 def test_two_workers_make_the_table_of_one_process_although_one_is_killed(whole, tmp_path):
     driver = drive(tmp_path, CONFIG)
     try:
-        while not (killed := workers(driver.pid)):
+        while not (killed := workers(driver.pid, "_train")):
             assert driver.poll() is None, driver.communicate()
             time.sleep(0.01)
         os.kill(killed[0], signal.SIGKILL)
@@ -90,6 +95,27 @@ def test_two_workers_make_the_table_of_one_process_although_one_is_killed(whole,
     for path in whole.parent.glob("bank/*/model-*"):
         assert (tmp_path / "out" / path.relative_to(whole.parent)).read_bytes() == path.read_bytes(), path
     assert json.loads((folder / "record.json").read_text())["executor"]["tasks_at_once"] == 2
+
+
+@needs_ray
+def test_a_cell_whose_worker_always_dies_is_a_failed_row(tmp_path):
+    small = {**CONFIG, "defenses": {"none": []}, "attacks": [{"name": "loss"}], "training": {"epochs": 1}}
+    driver = drive(tmp_path, {**small, "population": {"models": 2, "size": 100}}, "--set", "executor.retries=0")
+    try:
+        while driver.poll() is None:
+            for worker in workers(driver.pid, "_fill"):
+                os.kill(worker, signal.SIGKILL)
+            time.sleep(0.01)
+        said = driver.communicate()
+    finally:
+        driver.kill()
+    assert (
+        driver.returncode == 3
+        and "none x loss, seed 0: RuntimeError: its worker died, perhaps of too little memory, in 1 of 1 tries"
+        in said[1]
+    ), said
+    table = next(tmp_path.glob("out/*/table.csv")).read_text()
+    assert "its worker died, perhaps of too little memory, in 1 of 1 tries" in table and ",ok," not in table
 
 
 def test_without_ray_the_error_says_what_to_install(tmp_path, monkeypatch):

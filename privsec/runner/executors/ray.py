@@ -66,7 +66,7 @@ class Cluster(Crew):
     """The driver, which computes nothing itself."""
 
     def __init__(self, executor: Ray, ray: Any) -> None:
-        self._ray, self._retries = ray, executor.retries
+        self._ray, self._lost, self._retries = ray, ray.exceptions, executor.retries
         asked = {"num_cpus": executor.cpus, "num_gpus": executor.gpus, "max_retries": executor.retries}
         self._plant, self._train, self._fill = (ray.remote(**asked)(task) for task in (_plant, _train, _fill))
         self._cpus, self._gpus = executor.cpus, executor.gpus
@@ -114,8 +114,9 @@ class Cluster(Crew):
                 cell = tasks[task]
                 try:
                     result: CellResult = self._ray.get(task)
-                except self._ray.exceptions.RayError as error:
-                    result = work.cells.failed(cell, _told(error, self._retries))
+                except self._lost.RayError as error:
+                    died = isinstance(error, (self._lost.WorkerCrashedError, self._lost.OutOfMemoryError))
+                    result = work.cells.failed(cell, _told(error, died, self._retries))
                 yield cell, result
 
     @property
@@ -159,10 +160,15 @@ class Cluster(Crew):
             pass
 
 
-def _told(error: Exception, retries: int) -> Exception:
+def _told(error: Exception, died: bool, retries: int) -> Exception:
     """A Ray error in a table's words."""
     first = next((line for line in str(error).splitlines() if line.strip()), "")
-    return RuntimeError(f"its worker died, {retries + 1} times where that is why ({type(error).__name__}: {first})")
+    what = (
+        f"its worker died, perhaps of too little memory, in {retries + 1} of {retries + 1} tries"
+        if died
+        else "its task was lost"
+    )
+    return RuntimeError(f"{what} ({type(error).__name__}: {first})")
 
 
 # What runs in a worker.
