@@ -51,11 +51,15 @@ def run(
             help="Print where the time goes, and write a JAX profile of the first minute to the run folder.",
         ),
     ] = False,
+    executor: Annotated[
+        str | None, typer.Option(help="Who computes it: local, distributed or ray, instead of the config's.")
+    ] = None,
+    ray_address: Annotated[str | None, typer.Option(help="With --executor ray: the cluster, `auto` for one.")] = None,
 ) -> None:
     """Runs an experiment: trains, attacks, measures; writes a table and an HTML report.
 
     Interrupted at any moment, the same command continues where it stopped. Exit status: 0 done, 2 wrong config or data
-    (nothing was computed), 3 finished but some cells failed.
+    (nothing was computed), 3 finished but some cells failed, 4 another process of a distributed run was lost.
     """
     from privsec.report.terminal import stages, summary
     from privsec.runner.config import load
@@ -63,10 +67,14 @@ def run(
     from privsec.runner.execute import run as execute
 
     try:
-        results = execute(load(config, sets or ()), out=out, fresh=fresh, profile=profile)
+        cluster = [f"executor.ray_address={json.dumps(ray_address)}"] if ray_address else []
+        experiment = load(config, [*(sets or ()), *cluster], executor)
+        results = execute(experiment, out=out, fresh=fresh, profile=profile)
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; the same command continues where it stopped\n")
         raise typer.Exit(INTERRUPTED) from None
+    if not experiment.executor.leads():  # process 0 speaks for all
+        raise typer.Exit(SOME_FAILED if results.failed else 0)
     start = time.perf_counter()
     page = results.report()
     console = Console()

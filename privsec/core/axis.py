@@ -17,11 +17,20 @@ Result = TypeVar("Result")
 Part = TypeVar("Part")
 
 
+_limit: list[int] = []
+
+
+def limit(cores: int) -> None:
+    """From now on this process uses at most so many cores for models: the others belong to its neighbors."""
+    _limit[:] = [cores]
+
+
 def workers() -> int:
     """How many models run at once: the cores this process may use on a CPU, else one (an accelerator queues)."""
     if jax.default_backend() != "cpu":
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([cores, *_limit])
 
 
 def over_models(function: Callable[[int], Result], models: Iterable[int]) -> Iterator[tuple[int, Result]]:

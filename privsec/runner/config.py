@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import pydantic
 import yaml
@@ -21,6 +21,7 @@ from privsec.data import DATASETS
 from privsec.data.splits import By
 from privsec.defenses import DEFENSES
 from privsec.nets import NETS
+from privsec.runner.executors import EXECUTORS
 from privsec.training.standard import Training
 
 if TYPE_CHECKING:
@@ -28,8 +29,10 @@ if TYPE_CHECKING:
     from privsec.core.defense import Defense as AnyDefense
     from privsec.data.base import Source as AnySource
     from privsec.nets.base import Net as AnyNet
+    from privsec.runner.executors.base import Executor as AnyExecutor
 else:
     AnyAttack, AnyDefense, AnySource, AnyNet = ATTACKS.union, DEFENSES.union, DATASETS.union, NETS.union
+    AnyExecutor = EXECUTORS.union
 
 
 class Population(Spec):
@@ -80,6 +83,11 @@ class Experiment(Spec):
     """Everything is repeated for each seed: split, training, attack."""
     access: Literal["labels", "scores", "logits", "gradients", "weights"] = "weights"
     """The most that any attacker is given; attacks that need more are reported as not applicable."""
+    executor: AnyExecutor = Field(default_factory=lambda: EXECUTORS.parse({"name": "local"}))
+    """Who computes it: this process, several processes, or a Ray cluster. The numbers do not hang on it."""
+
+    unhashed: ClassVar[frozenset[str]] = frozenset({"executor"})
+    """Who computes a run does not name it: started elsewhere, the same run goes on."""
 
     @field_validator("defenses")
     @classmethod
@@ -105,12 +113,15 @@ class Experiment(Spec):
         return Access[self.access.upper()]
 
 
-def load(source: str | Path | dict[str, Any] | Experiment, overrides: Iterable[str] = ()) -> Experiment:
+def load(
+    source: str | Path | dict[str, Any] | Experiment, overrides: Iterable[str] = (), executor: str | None = None
+) -> Experiment:
     """The Experiment in a file (YAML, TOML or JSON by its ending), a mapping, or already at hand.
 
     Args:
         source: where the config is.
         overrides: `"a.b=value"` settings, applied in order; the value is read as YAML.
+        executor: takes the place of the config's, whose settings stay where it has this name.
 
     Raises:
         ConfigError: every problem with its file, path, what was given and what is allowed.
@@ -121,6 +132,10 @@ def load(source: str | Path | dict[str, Any] | Experiment, overrides: Iterable[s
         origin, values = "config", source
     else:
         origin, values = str(source), _read(Path(source))
+    if executor is not None:
+        said = values.get("executor")
+        same = isinstance(said, dict) and said.get("name") == executor
+        values = {**values, "executor": said if same else {"name": executor}}
     for override in overrides:
         values = _set(values, override)
     try:

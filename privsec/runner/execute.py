@@ -2,41 +2,20 @@
 
 from __future__ import annotations
 
-import functools
-import time
-import traceback
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+import contextlib
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from privsec.core import axis, keys
-from privsec.core.access import Access
-from privsec.core.attack import Attack, Knowledge
-from privsec.core.data import Dataset, Examples
-from privsec.core.defense import Cleaned, ModelDefense
-from privsec.core.errors import NotApplicable, PrivsecError
-from privsec.core.evidence import Evidence
-from privsec.core.recipe import Model, Params
-from privsec.core.target import Target, compiled
-from privsec.runner import evaluators, judge, lineage, observed, provenance
-from privsec.runner.case import Case, Judgement, Tampered
-from privsec.runner.config import Experiment
-from privsec.runner.judging import utility
-from privsec.runner.mixture import Mixture, cleaned, mixed
-from privsec.runner.plan import Bank, Cell, Plan, family_of, holds_model, plan
+from privsec.runner import lineage, provenance
+from privsec.runner.config import Experiment, load
+from privsec.runner.executors.base import Crew
+from privsec.runner.plan import plan
 from privsec.runner.progress import Narrator
-from privsec.runner.results import CellResult, Results
+from privsec.runner.results import Results
 from privsec.runner.slices import slices_of
-from privsec.runner.stages import Stages
-from privsec.runner.store import Kept, Store
+from privsec.runner.store import Store, open_run
 from privsec.runner.table import table_of
-from privsec.runner.world import World
-from privsec.training import many
+from privsec.runner.work import Work
 
 PROFILE = "profile"
 """Where a run folder has its profiles."""
@@ -67,306 +46,55 @@ def run(
         ConfigError: the config is wrong; nothing was computed.
         DataError: the data set is missing, malformed or too small; nothing was computed.
     """
+    experiment = load(source)
     provenance.enable_compilation_cache()
-    made = plan(source)
-    store = Store(made.experiment, Path(out))
-    with narrator or Narrator() as shown, store.alone(lambda: shown.warn(f"{store.folder} is in use: waiting for it")):
-        if fresh:
-            store.forget(made.banks)
-        try:
-            ongoing = _Run(made, store, shown)
-            with ongoing.stages.watched(store.folder / PROFILE if profile else None):
-                return ongoing.work()
-        finally:
-            store.leave_no_empty_folder()
+    with experiment.executor.crew() as crew, narrator or Narrator() as shown:
+        made = plan(experiment)
+        store = Store(experiment, Path(out))
+        work = Work(made, store, shown)
+        if not crew.leads:
+            crew.gather(store)
+            return _follow(crew, work)
+        with store.alone(lambda: shown.warn(f"{store.folder} is in use: waiting for it")):
+            if fresh:
+                store.forget(made.banks)
+            try:
+                crew.gather(store)
+                with work.stages.watched(store.folder / PROFILE if profile else None):
+                    return _lead(crew, work)
+            finally:
+                store.leave_no_empty_folder()
 
 
-class _Run:
-    """One execution of a Plan. Holds what is computed once and used by many cells."""
-
-    def __init__(self, made: Plan, store: Store, narrator: Narrator) -> None:
-        self.plan, self.store, self.narrator = made, store, narrator
-        self.experiment = made.experiment
-        self.stages = Stages()
-        self._timed = self.stages.timed
-        self.facts: dict[str, Any] = {}
-        self._world = functools.cache(self._make_world)
-        self._mixture = functools.cache(self._make_mixture)
-        self._bank = functools.cache(self._make_bank)
-        self._target = functools.cache(self._make_target)
-        self._evaluators = functools.cache(self._make_evaluators)
-
-    def work(self) -> Results:
-        """Fills every cell that is not filled yet, bank by bank, and writes the table."""
-        results = {cell.digest: self.store.load_cell(cell) for cell in self.plan.cells}
-        todo = [cell for cell in self.plan.cells if results[cell.digest] is None]
-        if drawn := any(not cell.reason for cell in todo):
-            for seed in self.experiment.seeds:  # every seed's split is drawn first: too few records stop everything
-                self._world(seed)
-        total, done = len(self.plan.cells), len(self.plan.cells) - len(todo)
-        for cell in self.narrator.follow("cells", self._in_bank_order(todo), total, done):
-            results[cell.digest] = self._fill(cell)
-        finished = [(cell, result) for cell in self.plan.cells if (result := results[cell.digest])]
-        cells = [result for _, result in finished]
-        if drawn:
-            worlds = {seed: self._world(seed) for seed in self.experiment.seeds}
-            with self._timed("data"):
-                self.facts["data"] = provenance.data_facts(self._dataset, worlds[self.experiment.seeds[-1]])
-            self.facts["lineage"] = lineage.write(self.store, worlds, self.plan.cells)
-        record = provenance.record(self.experiment, self.store.folder, self.stages, self.facts)
-        said = record.get("data", {})
-        slices = slices_of(self.experiment, cells, said.get("class_names", ()), said.get("group_names"))
-        return self.store.save_run(finished, table_of(self.experiment, cells), slices, record)
-
-    def _in_bank_order(self, todo: list[Cell]) -> Iterator[Cell]:
-        """The cells, all of one bank after the other, so that only one bank's models are in memory."""
-        for bank in self.plan.banks:
-            yield from (cell for cell in todo if cell.bank.digest == bank.digest)
-            self._mixture.cache_clear()
-            self._bank.cache_clear()
-            self._target.cache_clear()
-
-    # What many cells share.
-
-    @functools.cached_property
-    def _dataset(self) -> Dataset:
-        with self._timed("data"):
-            dataset = self.experiment.data.load()
-        self.experiment.net.check(dataset.shape)
-        return dataset
-
-    def _make_world(self, seed: int) -> World:
-        with self._timed("data"):
-            return World.of(self.experiment, self._dataset, seed)
-
-    def _bank_of(self, digest: str) -> Bank:
-        return next(bank for bank in self.plan.banks if bank.digest == digest)
-
-    def _make_mixture(self, digest: str) -> Mixture:
-        """The records of one bank, with what an attacker put among them."""
-        bank = self._bank_of(digest)
-        world, attack = self._world(bank.seed), bank.attack
-        if attack is None:
-            return mixed(world.candidates, world.member, None, bank.records)
-        poison = self.store.load_poison(bank)
-        if poison is None:
-            with self._timed("poison"):
-                clean = Bank(bank.experiment, bank.fingerprint, bank.seed, bank.defenses, bank.curation)
-                target = self._target(clean.digest, (), (), bank.seed)
-                known = world.knowledge(attack, target.restrict(Access.WEIGHTS))
-                key = keys.derive(world.root, "tamper", (attack.control or attack).digest)  # one null, the same records
-                poison = attack.tamper(world.candidates, known, key)
-            if poison is not None:
-                self.store.save_poison(bank, poison)
-        return mixed(world.candidates, world.member, poison, bank.records)
-
-    def _make_bank(self, digest: str) -> Kept:
-        """All models of one bank, trained where they were not yet; every leaf has a leading [M]."""
-        bank = self._bank_of(digest)
-        world, count = self._world(bank.seed), self.experiment.population.models
-        model, root = bank.model(world.model), keys.derive(world.root, "training")
-
-        def train(missing: list[int]) -> Iterable[tuple[int, Kept]]:
-            mixture = self._mixture(digest)
-            what = f"training ({bank.title}, seed {bank.seed})"
-            curated = self._curated(bank, mixture, missing)
-            trained = many.train_many(
-                model,
-                bank.recipe,
-                mixture.data,
-                mixture.include,
-                root,
-                models=missing,
-                holdout=world.holdout,
-                cleaned=curated,
-                placement=self.experiment.training.placement,
-            )
-            for m, one in self.narrator.follow(what, trained, count, count - len(missing)):
-                yield m, Kept(one.params, one.checkpoints, curated[m] if curated else None)
-
-        names = [f"model-{m:05d}" for m in range(count)]
-        models = self._kept(bank, model, names, train, bank.recipe.checkpoints)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves([kept[:2] for kept in models])):
-            raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
-        return many.stack(models)
-
-    def _curated(self, bank: Bank, mixture: Mixture, models: list[int]) -> dict[int, Cleaned] | None:
-        """What each of these models is trained on, once its defender looked; None for what it was given, as it is."""
-        if not bank.curation:
-            return None if mixture.untouched else {m: mixture.cleaned(m) for m in models}
-        world = self._world(bank.seed)
-        recipe = self.experiment.training.recipe(bank.records)
-
-        def one(m: int) -> Cleaned:
-            key = keys.derive(world.root, "cleaning", m)
-            return cleaned(bank.curation, world.model, recipe, mixture, m, world.holdout, key)
-
-        with self._timed("cleaning"):
-            what = f"cleaning ({bank.title}, seed {bank.seed})"
-            return dict(self.narrator.follow(what, axis.over_models(one, models), len(models), 0))
-
-    def _make_target(self, bank_digest: str, guards: tuple[ModelDefense, ...], outputs: tuple, seed: int) -> Target:
-        """The bank's models under these defenses, with their answers to the shared records remembered."""
-        world, bank = self._world(seed), self._bank_of(bank_digest)
-        secrets = jax.random.split(keys.derive(world.root, "outputs"), self.experiment.population.models)
-        params, history, _ = self._bank(bank_digest)
-        checkpoints = many.checkpoints(history)
-        model = bank.model(world.model)
-        with self._timed("defenses"):
-            for position, guard in enumerate(guards):
-                key = keys.derive(world.root, "guard", position, guard.digest)
-                params, *checkpoints = (
-                    _guarded(guard, model, each, world.holdout, key) for each in (params, *checkpoints)
-                )
-                model = guard.on_model(model)
-            outputs = tuple(defense.fitted(world.holdout) for defense in outputs)
-        served = Target.of(model, params, secrets, outputs, checkpoints=checkpoints).as_its_users()
-        with self._timed("answers"):
-            known = served.record(world.candidates)
-            shared = any(attack.family == "membership" for attack in self.experiment.attacks)
-            return known.record(world.population) if shared else known
-
-    def _make_evaluators(self, seed: int) -> Target:
-        """The independent classifiers of a seed, for reconstructions."""
-        world, bank = self._world(seed), replace(self.plan.banks[0], seed=seed, defenses=())
-
-        def train(missing: list[int]) -> Iterable[tuple[int, Kept]]:
-            made = evaluators.train(world)
-            return ((i, Kept(made[i])) for i in missing)
-
-        models = self._kept(bank, world.model, ["evaluator-0", "evaluator-1"], train)
-        return Target.of(world.model, many.stack(models).params).record(world.candidates)
-
-    def _kept(
-        self,
-        bank: Bank,
-        model: Model,
-        names: list[str],
-        train: Callable[[list[int]], Iterable[tuple[int, Kept]]],
-        checkpoints: int = 0,
-    ) -> list[Kept]:
-        """The named models of a bank: read where they are finished, trained and kept where they are not."""
-        with self.store.training(bank, lambda: self.narrator.warn("another run trains these models: waiting for it")):
-            found = [self.store.load_model(bank, name, model, checkpoints) for name in names]
-            missing = [i for i, kept in enumerate(found) if kept is None]
-            with self._timed("training"):
-                for i, kept in train(missing) if missing else ():
-                    found[i] = kept
-                    try:
-                        self.store.save_model(bank, names[i], kept)
-                    except OSError as error:
-                        self.narrator.warn(f"{names[i]} could not be kept ({error.strerror}): it will be trained again")
-        return [kept for kept in found if kept is not None]
-
-    # One cell.
-
-    def _fill(self, cell: Cell) -> CellResult:
-        """The cell's result: numbers, or the reason why there are none. Never raises for what one cell did wrong."""
-        start = time.perf_counter()
-        try:
-            judgement = self._utility(cell) if cell.attack is None else self._attack(cell, cell.attack)
-            judgement.facts["seconds"] = round(time.perf_counter() - start, 3)
-            estimates = judge.estimates(judgement.per_target, judgement.facts)
-            judge.check_certificate(estimates, cell.bank)
-            result = self._result(cell, "ok", "", estimates, judgement.per_target, judgement.facts)
-            return self.store.save_cell(cell, result, judgement.arrays)
-        except NotApplicable as error:
-            result = self._result(cell, "not_applicable", str(error))
-        except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            result = self._result(cell, "failed", reason, facts={"traceback": traceback.format_exc()})
-            self.narrator.warn(f"{cell.defense} x {cell.title or 'utility'}, seed {cell.seed}: {reason}")
-        try:
-            return self.store.save_cell(cell, result, {})
-        except OSError as error:
-            return self._result(cell, "failed", f"{result.reason}; could not be stored: {error.strerror}".strip("; "))
-
-    def _utility(self, cell: Cell) -> Judgement:
-        target = self._target(cell.bank.digest, cell.guards, cell.outputs, cell.seed)
-        with self._timed("measures"):
-            return utility.judged(target, self._world(cell.seed), cell.bank)
-
-    def _attack(self, cell: Cell, attack: Attack) -> Judgement:
-        if cell.reason:
-            raise NotApplicable(cell.reason)
-        world = self._world(cell.seed)
-        outputs = () if holds_model(attack) else cell.outputs
-        guards = () if "updates" in attack.requires else cell.guards
-        target = self._target(cell.bank.digest, guards, outputs, cell.seed)
-        seen = observed.updates(attack, cell.bank, world, target) if "updates" in attack.requires else None
-        if seen is not None:
-            target = replace(target, grants=target.grants | Access.UPDATES)
-        knowledge = world.knowledge(attack, target.restrict(attack.needs), seen)
-        key = keys.derive(world.root, "attack", attack.digest)
-
-        def attacked(target: Target, known: Knowledge = knowledge) -> Evidence:
-            with self._timed("attacks"):
-                return _evidence(attack, target.restrict(attack.needs), known, key)
-
-        client = target.as_new_client()  # what other attacks asked is not held against this one
-        evidence = attacked(client)
-        # Who reprograms a model goes on asking it; what others found is tried on whoever meets the model.
-        target = client if attack.family == "reprogramming" else target
-        case = Case(
-            attack,
-            target,
-            world,
-            knowledge,
-            key,
-            lambda: self._evaluators(cell.seed),
-            attacked,
-            cell.bank,
-            functools.partial(self._tampered, cell, outputs) if cell.control else None,
-        )
-        with self._timed("measures"):
-            return judge.judge(evidence, case)
-
-    def _tampered(self, cell: Cell, outputs: tuple) -> Tampered:
-        """What the judges of an attack before the training look at beside its target."""
-        assert cell.control is not None
-        control = self._target(cell.control.digest, cell.guards, outputs, cell.seed)
-        mixture, spared = self._mixture(cell.bank.digest), self._mixture(cell.control.digest)
-        return Tampered(control, mixture, spared, self._bank(cell.bank.digest).cleaned)
-
-    def _result(
-        self,
-        cell: Cell,
-        status: Any,
-        reason: str,
-        estimates: dict | None = None,
-        per_target: dict[str, np.ndarray] | None = None,
-        facts: dict[str, Any] | None = None,
-    ) -> CellResult:
-        return CellResult(
-            seed=cell.seed,
-            defense=cell.defense,
-            attack=cell.title,
-            family=family_of(cell),
-            access=cell.attack.needs.title if cell.attack else "",
-            status=status,
-            reason=reason,
-            estimates=estimates or {},
-            per_target=per_target or {},
-            facts=facts or {},
-            path=None,
-        )
+def _lead(crew: Crew, work: Work) -> Results:
+    """Fills every cell that is not filled yet, with the crew, and writes the table."""
+    experiment, store, cells = work.plan.experiment, work.store, work.plan.cells
+    results = {cell.digest: store.load_cell(cell) for cell in cells}
+    todo = [cell for cell in cells if results[cell.digest] is None]
+    drawn = work.draw(todo)
+    filled = work.narrator.follow("cells", crew.fill(work, todo), len(cells), len(cells) - len(todo))
+    results |= {cell.digest: result for cell, result in filled}
+    finished = [(cell, result) for cell in cells if (result := results[cell.digest])]
+    found, facts = [result for _, result in finished], {}
+    if drawn:
+        worlds = {seed: work.banks.world(seed) for seed in experiment.seeds}
+        with work.stages.timed("data"):
+            facts["data"] = provenance.data_facts(work.banks.dataset, worlds[experiment.seeds[-1]])
+        facts["lineage"] = lineage.write(store, worlds, cells)
+    record = provenance.record(experiment, store.folder, work.stages, facts | crew.facts)
+    said = record.get("data", {})
+    slices = slices_of(experiment, found, said.get("class_names", ()), said.get("group_names"))
+    saved = store.save_run(finished, table_of(experiment, found), slices, record)
+    crew.dismiss()
+    return saved
 
 
-def _guarded(guard: ModelDefense, model: Model, params: Params, public: Examples, key: jax.Array) -> Params:
-    """A stack's parameters under a defense of the model, fitted model by model."""
-    leaves = jax.tree.leaves(params)
-    each = [
-        guard.on_params(model, jax.tree.map(lambda leaf, m=m: leaf[m], params), public, keys.derive(key, m))
-        for m in range(len(leaves[0]))
-    ]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-
-
-def _evidence(attack: Attack, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
-    """The attack's evidence; a traceable attack is compiled, once for equal Specs and shapes."""
-    return _traced(target, attack, knowledge, key) if attack.traceable else attack.run(target, knowledge, key)
-
-
-@functools.partial(compiled, static=("attack",))
-def _traced(target: Target, attack: Attack, knowledge: Knowledge, key: jax.Array) -> Evidence:
-    return attack.run(target, knowledge, key)
+def _follow(crew: Crew, work: Work) -> Results:
+    """Fills one's share of the cells, and opens what the leader wrote of them all."""
+    todo = [cell for cell in work.plan.cells if work.store.load_cell(cell) is None]
+    work.draw(todo)
+    with contextlib.closing(crew.fill(work, todo)) as filled:
+        for _ in filled:
+            pass
+    crew.dismiss()
+    return open_run(work.store.folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -52,6 +52,11 @@ class Bank:
         """What the models are trained under, for a person."""
         named = " + ".join(d.name for d in (*self.curation, *self.defenses)) or "no defense"  # type: ignore[attr-defined]
         return f"{named}, after {self.attack.title}" if self.attack else named
+
+    @property
+    def clean(self) -> Bank:
+        """The same without an attacker: what is attacked before the training is planned with its models at hand."""
+        return replace(self, attack=None)
 
     @property
     def records(self) -> int:

@@ -102,6 +102,10 @@ class Store:
         with replacing(path) as partial:
             safetensors.numpy.save_file(leaves, partial)
 
+    def has_model(self, bank: Bank, name: str) -> bool:
+        """Whether a model is finished; its file is not read."""
+        return self._model_path(bank, name).exists()
+
     def load_model(self, bank: Bank, name: str, model: Model, checkpoints: int = 0) -> Kept | None:
         """One finished model and so many checkpoints, None where it was not trained yet."""
         path = self._model_path(bank, name)
@@ -121,7 +125,7 @@ class Store:
 
     def load_cleaned(self, bank: Bank, m: int) -> Cleaned | None:
         """What a defender made of the training set of a finished model, None where nobody did or it is not trained."""
-        path = self._model_path(bank, f"model-{m:05d}")
+        path = self._model_path(bank, name_of(m))
         if not path.exists():
             return None
         with safetensors.safe_open(path, "np") as file:  # type: ignore[no-untyped-call]
@@ -168,15 +172,15 @@ class Store:
         write_json(path, values)
         return _cell_result(path)
 
-    def load_cell(self, cell: Cell) -> CellResult | None:
-        """A finished cell, None where it has to be computed (a failed one is tried again)."""
+    def load_cell(self, cell: Cell, failed: bool = False) -> CellResult | None:
+        """A finished cell, None where it has to be computed: so is a failed one, unless `failed` are asked for."""
         path = self._cell_path(cell)
         try:
             result = _cell_result(path)
         except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
             return None
         missing = result.path is not None and not result.path.exists()
-        return None if missing or result.status == "failed" else result
+        return None if missing or (result.status == "failed" and not failed) else result
 
     def _cell_path(self, cell: Cell) -> Path:
         return self.cells / f"{cell.seed}-{slug(cell.defense)}-{slug(cell.title or 'utility')}-{cell.digest[:8]}.json"
@@ -201,6 +205,15 @@ def _taken(leaves: dict[str, np.ndarray], folder: str) -> dict[str, np.ndarray]:
     """What `leaves` has under this name, which it has no longer then."""
     names = [name for name in leaves if name.startswith(f"{folder}/")]
     return {name.removeprefix(f"{folder}/"): leaves.pop(name) for name in names}
+
+
+def name_of(m: int) -> str:
+    """What model m is called in its bank.
+
+    >>> name_of(3)
+    'model-00003'
+    """
+    return f"model-{m:05d}"
 
 
 def kept_models(out: Path, bank: Bank) -> int:

@@ -18,9 +18,9 @@ import pytest
 
 from privsec.attacks.membership.lira import LiRA
 from privsec.core.errors import DataError
-from privsec.runner import execute
 from privsec.runner.config import load
 from privsec.runner.execute import run
+from privsec.runner.plan import plan
 from privsec.runner.store import Store, open_run
 from privsec.runner.table import COLUMNS
 from privsec.training import many
@@ -196,9 +196,9 @@ def test_the_certificate_is_checked(small, tmp_path, quiet, monkeypatch):
     """A training that claims privacy and does not keep it is not given a number."""
     small |= {"attacks": [{"name": "lira"}], "seeds": [0], "training": {"epochs": 100, "batch_size": 20}}
     small["population"]["models"] = 16
-    plain = execute.plan({**small, "defenses": {"none": []}}).banks[0].recipe
-    original = execute.many.train_many
-    monkeypatch.setattr(execute.many, "train_many", lambda model, _, *a, **k: original(model, plain, *a, **k))
+    plain = plan({**small, "defenses": {"none": []}}).banks[0].recipe
+    original = many.train_many
+    monkeypatch.setattr(many, "train_many", lambda model, _, *a, **k: original(model, plain, *a, **k))
     small["defenses"] = {"dp": [{"name": "dp_sgd", "epsilon": 0.05, "delta": 1e-6}]}
     (lira,) = (c for c in run(small, out=tmp_path, narrator=quiet).cells if c.attack == "lira")
     assert lira.status == "failed" and "does not keep its guarantee" in lira.reason

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from privsec.core.errors import ConfigError
-from privsec.runner import case, execute
+from privsec.runner import case
 from privsec.runner.config import load
 from privsec.runner.execute import run
 from privsec.runner.plan import plan
+from privsec.runner.progress import Narrator
+from privsec.runner.store import Store
+from privsec.runner.work import Work
 from privsec.runner.world import World
 from privsec.training import many
 
@@ -128,7 +131,7 @@ def test_what_was_finished_is_neither_trained_nor_poisoned_again(done, quiet, mo
         trained.extend(models)
         yield from original(*args, models=trained[-len(models) :], **kwargs)
 
-    monkeypatch.setattr(execute.many, "train_many", counting)
+    monkeypatch.setattr(many, "train_many", counting)
     again = run(TINY, out=out, narrator=quiet).table
     assert trained == [2]
     columns = ["attack", "measure", "seed"]
@@ -193,10 +196,10 @@ def test_a_poisoned_member_is_the_clean_one_to_the_bit_unless_its_part_is_touche
 
     results, out = voted
     cells = {cell.title: cell for cell in plan(VOTING).cells if cell.defense == "votes"}
-    made = execute._Run(plan(VOTING), execute.Store(plan(VOTING).experiment, out), execute.Narrator())
+    made = Work(plan(VOTING), Store(plan(VOTING).experiment, out), Narrator())
     for title in ("few", "few flips"):
         cell = cells[title]
-        poisoned, clean = (made._mixture(bank.digest) for bank in (cell.bank, cell.control))
+        poisoned, clean = (made.banks.mixture(bank.digest) for bank in (cell.bank, cell.control))
         for m in range(4):
             before, after = (
                 safetensors.numpy.load_file(next((out / "bank").glob(f"*{bank.digest}*/model-{m:05d}.safetensors")))
