@@ -7,7 +7,7 @@ EXTRAS ?= test
 PARALLEL ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help run test slow lint format schema docs clean
+.PHONY: help run test slow bench lint format schema docs clean
 
 help:  ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,6 +30,9 @@ test: $(VENV)/.installed-$(EXTRAS)  ## Install the test extras and run the tests
 
 slow: $(VENV)/.installed-$(EXTRAS)  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest $(PARALLEL) -m ""
+
+bench: $(VENV)/.installed-bench  ## Install what others offer, time ours against it (under 30 minutes)
+	$(BIN)/python benchmarks/every.py
 
 lint: $(VENV)/.installed-lint  ## Style, types, import contracts, spelling, generated files
 	$(BIN)/ruff check .

@@ -31,9 +31,14 @@ def mean_gradient(model: Model, loss: Loss, params: Params, batch: Batch, rates:
 
     def total(params: Params, part: Batch, key: jax.Array) -> jax.Array:
         del key
-        return jnp.sum(loss(model.apply(params, part.x), part.y) * part.weight)
+        return jnp.sum(loss(_logits(model, params, part.x), part.y) * part.weight)
 
     return gradient_of_mean(total, model, params, batch, key)
+
+
+def _logits(model: Model, params: Params, x: jax.Array) -> jax.Array:
+    """As the taps see it: on CPUs the gradient of a convolutional network unwatched takes 1.7 times as long."""
+    return model.apply(params, x) if model.tapped is None else model.tapped(params, x, None)[0]
 
 
 def gradient_of_mean(total: Total, model: Model, params: Params, batch: Batch, key: jax.Array) -> Params:
@@ -80,7 +85,8 @@ class PrivateGradient:
 
     Attributes:
         expected_batch: sampling rate times records, not the size drawn: that one is private too.
-        microbatch: records of one backward pass; bounds the memory, changes no more than rounding.
+        microbatch: records of one backward pass, where a CPU's cache does not ask for fewer; bounds the memory,
+            changes no more than rounding.
 
     References: Abadi et al. 2016, arXiv 1607.00133.
     """
@@ -91,7 +97,8 @@ class PrivateGradient:
     def __call__(self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
         """The private gradient, shaped like `params`."""
         clip_norm, sigma = rates["clip_norm"], rates["noise_multiplier"]
-        size = min(self.microbatch, batch.weight.shape[0])
+        size = CACHED if _outgrows_the_cache(model, params, batch) else self.microbatch
+        size = min(size, self.microbatch, batch.weight.shape[0])
         batch = clip.padded(batch, size)
 
         def add(i: jax.Array, total: Params) -> Params:
@@ -140,7 +147,7 @@ class AdversarialGradient:
                 norm=self.norm,
                 box=bounds(model, self.box),
             )
-            return jnp.sum(loss(model.apply(at, worst), part.y) * part.weight)
+            return jnp.sum(loss(_logits(model, at, worst), part.y) * part.weight)
 
         return gradient_of_mean(total, model, params, batch, key)
 
