@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from privsec.attacks.inversion.class_inversion import ClassInversion
 from privsec.core import axis, keys
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Knowledge
@@ -37,6 +38,7 @@ from privsec.runner.store import Kept, Store
 from privsec.runner.table import table_of
 from privsec.runner.world import World
 from privsec.training import many
+from privsec.training.stacks import Stack
 
 PROFILE = "profile"
 """Where a run folder has its profiles."""
@@ -186,9 +188,9 @@ class _Run:
 
         names = [f"model-{m:05d}" for m in range(count)]
         models = self._kept(bank, model, names, train, bank.recipe.checkpoints)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves([kept[:2] for kept in models])):
+        if not models.finite:
             raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
-        return many.stack(models)
+        return models.whole
 
     def _curated(self, bank: Bank, mixture: Mixture, models: list[int]) -> dict[int, Cleaned] | None:
         """What each of these models is trained on, once its defender looked; None for what it was given, as it is."""
@@ -216,7 +218,7 @@ class _Run:
             for position, guard in enumerate(guards):
                 key = keys.derive(world.root, "guard", position, guard.digest)
                 params, *checkpoints = (
-                    _guarded(guard, model, each, world.holdout, key) for each in (params, *checkpoints)
+                    _guarded(guard, model, each, world.holdout, key, self.store.bank) for each in (params, *checkpoints)
                 )
                 model = guard.on_model(model)
             outputs = tuple(defense.fitted(world.holdout) for defense in outputs)
@@ -235,7 +237,7 @@ class _Run:
             return ((i, Kept(made[i])) for i in missing)
 
         models = self._kept(bank, world.model, ["evaluator-0", "evaluator-1"], train)
-        return Target.of(world.model, many.stack(models).params).record(world.candidates)
+        return Target.of(world.model, models.whole.params).record(world.candidates)
 
     def _kept(
         self,
@@ -244,19 +246,23 @@ class _Run:
         names: list[str],
         train: Callable[[list[int]], Iterable[tuple[int, Kept]]],
         checkpoints: int = 0,
-    ) -> list[Kept]:
+    ) -> Stack:
         """The named models of a bank: read where they are finished, trained and kept where they are not."""
+        found, missing = Stack(len(names), self.store.bank), []
         with self.store.training(bank, lambda: self.narrator.warn("another run trains these models: waiting for it")):
-            found = [self.store.load_model(bank, name, model, checkpoints) for name in names]
-            missing = [i for i, kept in enumerate(found) if kept is None]
+            for i, name in enumerate(names):
+                if (kept := self.store.load_model(bank, name, model, checkpoints)) is None:
+                    missing.append(i)
+                else:
+                    found.put(i, kept)
             with self._timed("training"):
                 for i, kept in train(missing) if missing else ():
-                    found[i] = kept
+                    found.put(i, kept)
                     try:
                         self.store.save_model(bank, names[i], kept)
                     except OSError as error:
                         self.narrator.warn(f"{names[i]} could not be kept ({error.strerror}): it will be trained again")
-        return [kept for kept in found if kept is not None]
+        return found
 
     # One cell.
 
@@ -352,19 +358,24 @@ class _Run:
         )
 
 
-def _guarded(guard: ModelDefense, model: Model, params: Params, public: Examples, key: jax.Array) -> Params:
+def _guarded(
+    guard: ModelDefense, model: Model, params: Params, public: Examples, key: jax.Array, folder: Path
+) -> Params:
     """A stack's parameters under a defense of the model, fitted model by model."""
-    leaves = jax.tree.leaves(params)
-    each = [
-        guard.on_params(model, jax.tree.map(lambda leaf, m=m: leaf[m], params), public, keys.derive(key, m))
-        for m in range(len(leaves[0]))
-    ]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    guarded = Stack(len(jax.tree.leaves(params)[0]), folder)
+    for m in range(guarded.count):
+        one = jax.tree.map(lambda leaf, m=m: jnp.asarray(leaf[m]), params)
+        guarded.put(m, guard.on_params(model, one, public, keys.derive(key, m)))
+    return guarded.whole
 
 
 def _evidence(attack: Attack, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
     """The attack's evidence; a traceable attack is compiled, once for equal Specs and shapes."""
-    return _traced(target, attack, knowledge, key) if attack.traceable else attack.run(target, knowledge, key)
+    if not attack.traceable:
+        return attack.run(target, knowledge, key)
+    if isinstance(attack, ClassInversion):
+        target = attack.attacked(target)  # a program's arguments are in memory: none but the models it attacks
+    return _traced(target, attack, knowledge, key)
 
 
 @functools.partial(compiled, static=("attack",))
