@@ -185,11 +185,11 @@ def table(costs: Mapping[str, Sequence[Cost]], *, ours: str, each: Mapping[str, 
     """
     width = max(map(len, costs))
     lines = [f"{'':{width}}  {'ms':>10}  {'low to high':>21}  {'of a core':>10}  {'x ours':>6}  {'by core':>7}  others"]
-    scaled = {name: [_scaled(cost, each, name) for cost in found] for name, found in costs.items()}
-    for name, found in scaled.items():
+    apart = per(costs, each)
+    for name, found in apart.items():
         seconds = [1e3 * cost.seconds for cost in found]
         processor, others = (statistics.median(getattr(cost, at) for cost in found) for at in ("processor", "others"))
-        times, by_core = (ratios(found, scaled[ours], clock)["ratio"] for clock in ("seconds", "processor"))
+        times, by_core = (ratios(found, apart[ours], clock)["ratio"] for clock in ("seconds", "processor"))
         spread = f"{min(seconds):.4g} to {max(seconds):.4g}"
         lines.append(
             f"{name:{width}}  {statistics.median(seconds):10.4g}  {spread:>21}  {1e3 * processor:10.4g}  {times:6.2f}  "
@@ -198,9 +198,16 @@ def table(costs: Mapping[str, Sequence[Cost]], *, ours: str, each: Mapping[str, 
     return "\n".join(lines)
 
 
-def _scaled(cost: Cost, each: Mapping[str, float] | float, name: str) -> Cost:
-    number = each[name] if isinstance(each, Mapping) else each
-    return cost._replace(seconds=cost.seconds / number, processor=cost.processor / number)
+def per(costs: Mapping[str, Sequence[Cost]], each: Mapping[str, float] | float) -> dict[str, list[Cost]]:
+    """What one of `each` things costs: for `headline`, where runs differ in their number."""
+    number = {name: each[name] if isinstance(each, Mapping) else each for name in costs}
+    return {
+        name: [
+            cost._replace(seconds=cost.seconds / number[name], processor=cost.processor / number[name])
+            for cost in found
+        ]
+        for name, found in costs.items()
+    }
 
 
 def versions(*packages: str) -> str:
