@@ -169,6 +169,10 @@ class Attack(Spec):
         del data, knowledge, key
         return None
 
+    def attacked(self, target: Target) -> Target:
+        """Those models of a stack that `run` looks at; nothing else need be in memory."""
+        return target
+
     @abc.abstractmethod
     def run(self, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
         """Attacks `target` (one model or a stack of T) with what the attacker knows.

@@ -258,8 +258,11 @@ class Target:
                 parts.append(jax.device_get(_signals_of_chunk(one, names, examples.x[rows], examples.y[rows])))
             return {name: np.concatenate([part[name] for part in parts])[: examples.size] for name in names}
 
-        answers = dict(axis.over_models(of_model, range(stack.size or 0)))
-        return {name: np.stack([answers[m][name] for m in sorted(answers)]) for name in names}
+        count, answers = stack.size or 0, {}
+        for m, of_one in axis.over_models(of_model, range(count)):
+            for name, values in of_one.items():
+                answers.setdefault(name, np.empty((count, *values.shape), values.dtype))[m] = values
+        return answers
 
     def _answer(self, x: jax.Array, keys: jax.Array | None = None) -> jax.Array:
         ask = forward.log_scores if self.traceable or self.model.meter else forward.in_programs

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from privsec.core import axis, keys
 from privsec.core.access import Access
@@ -25,6 +25,7 @@ from privsec.runner.stages import Stages
 from privsec.runner.store import Kept, Store, name_of
 from privsec.runner.world import World
 from privsec.training import many
+from privsec.training.stacks import Stack
 
 
 class Banks:
@@ -84,9 +85,9 @@ class Banks:
         names = [name_of(m) for m in range(self.experiment.population.models)]
         model = bank.model(self.world(bank.seed).model)
         models = self._kept(bank, model, names, functools.partial(self._trained, bank), bank.recipe.checkpoints)
-        if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves([kept[:2] for kept in models])):
+        if not models.finite:
             raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
-        return many.stack(models)
+        return models.whole
 
     def missing(self, bank: Bank) -> list[int]:
         """Which of a bank's models are not trained yet."""
@@ -142,7 +143,7 @@ class Banks:
             for position, guard in enumerate(guards):
                 key = keys.derive(world.root, "guard", position, guard.digest)
                 params, *checkpoints = (
-                    _guarded(guard, model, each, world.holdout, key) for each in (params, *checkpoints)
+                    _guarded(guard, model, each, world.holdout, key, self.store.bank) for each in (params, *checkpoints)
                 )
                 model = guard.on_model(model)
             outputs = tuple(defense.fitted(world.holdout) for defense in outputs)
@@ -161,7 +162,7 @@ class Banks:
             return ((i, Kept(made[i])) for i in missing)
 
         models = self._kept(bank, world.model, ["evaluator-0", "evaluator-1"], train)
-        return Target.of(world.model, many.stack(models).params).record(world.candidates)
+        return Target.of(world.model, models.whole.params).record(world.candidates)
 
     def _kept(
         self,
@@ -170,19 +171,25 @@ class Banks:
         names: list[str],
         train: Callable[[list[int]], Iterable[tuple[int, Kept]]],
         checkpoints: int = 0,
-    ) -> list[Kept]:
+    ) -> Stack:
         """The named models of a bank: read where they are finished, trained and kept where they are not."""
-        found = [self.store.load_model(bank, name, model, checkpoints) for name in names]
-        if any(kept is None for kept in found):  # who finds everything there waits for nobody
+        found = Stack(len(names), self.store.bank)
+
+        def reads(i: int) -> bool:
+            kept = self.store.load_model(bank, names[i], model, checkpoints)
+            if kept is not None:
+                found.put(i, kept)
+            return kept is not None
+
+        missing = [i for i in range(len(names)) if not reads(i)]
+        if missing:  # who finds everything there waits for nobody
             waits = "another run trains these models: waiting for it"
             with self.store.training(bank, lambda: self.narrator.warn(waits)), self._timed("training"):
-                for i, name in enumerate(names):
-                    found[i] = found[i] or self.store.load_model(bank, name, model, checkpoints)
-                missing = [i for i, kept in enumerate(found) if kept is None]
+                missing = [i for i in missing if not reads(i)]
                 for i, kept in train(missing) if missing else ():
-                    found[i] = kept
+                    found.put(i, kept)
                     self._keep(bank, names[i], kept)
-        return [kept for kept in found if kept is not None]
+        return found
 
     def _keep(self, bank: Bank, name: str, kept: Kept) -> None:
         try:
@@ -191,11 +198,12 @@ class Banks:
             self.narrator.warn(f"{name} could not be kept ({error.strerror}): it will be trained again")
 
 
-def _guarded(guard: ModelDefense, model: Model, params: Params, public: Examples, key: jax.Array) -> Params:
+def _guarded(
+    guard: ModelDefense, model: Model, params: Params, public: Examples, key: jax.Array, folder: Path
+) -> Params:
     """A stack's parameters under a defense of the model, fitted model by model."""
-    leaves = jax.tree.leaves(params)
-    each = [
-        guard.on_params(model, jax.tree.map(lambda leaf, m=m: leaf[m], params), public, keys.derive(key, m))
-        for m in range(len(leaves[0]))
-    ]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    guarded = Stack(len(jax.tree.leaves(params)[0]), folder)
+    for m in range(guarded.count):
+        one = jax.tree.map(lambda leaf, m=m: jnp.asarray(leaf[m]), params)
+        guarded.put(m, guard.on_params(model, one, public, keys.derive(key, m)))
+    return guarded.whole

@@ -135,7 +135,9 @@ class Cells:
 
 def _evidence(attack: Attack, target: Target, knowledge: Knowledge, key: jax.Array) -> Evidence:
     """The attack's evidence; a traceable attack is compiled, once for equal Specs and shapes."""
-    return _traced(target, attack, knowledge, key) if attack.traceable else attack.run(target, knowledge, key)
+    if not attack.traceable:
+        return attack.run(target, knowledge, key)
+    return _traced(attack.attacked(target), attack, knowledge, key)  # what a program is given is all in memory
 
 
 @functools.partial(compiled, static=("attack",))

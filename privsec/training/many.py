@@ -23,6 +23,7 @@ from privsec.core.defense import Cleaned
 from privsec.core.keys import derive
 from privsec.core.recipe import Model, Params, Recipe
 from privsec.training import loop
+from privsec.training.stacks import Stack
 
 Placement = Literal["threads", "devices", "vmap"]
 
@@ -185,13 +186,10 @@ _PLACEMENTS = {"threads": _threads, "devices": _on_devices, "vmap": _vmapped}
 
 def train_stack(model: Model, recipe: Recipe, data: Examples, include: np.ndarray, key: jax.Array) -> Params:
     """Every model of a population, trained and stacked; the arguments are those of `train_many`."""
-    trained = dict(train_many(model, recipe, data, include, key))
-    return stack([trained[m].params for m in sorted(trained)])
-
-
-def stack(params: list[Params]) -> Params:
-    """M models' parameters as one pytree whose leaves have a leading [M]."""
-    return jax.tree.map(lambda *leaves: jnp.asarray(np.stack(leaves)), *params)
+    stacked = Stack(len(include))
+    for m, trained in train_many(model, recipe, data, include, key):
+        stacked.put(m, trained.params)
+    return stacked.whole
 
 
 def checkpoints(history: Params) -> list[Params]:

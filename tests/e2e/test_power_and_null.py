@@ -17,6 +17,7 @@ from privsec.measures import membership
 from privsec.runner.config import load
 from privsec.runner.world import World
 from privsec.training import many
+from privsec.training.stacks import stack
 
 MODELS, SIZE = 16, 120
 KEPT = ("params", "checkpoints")
@@ -44,7 +45,7 @@ def world() -> World:
 def bank() -> Target:
     recipe = world().experiment.training.recipe(SIZE)
     trained = dict(many.train_many(world().model, recipe, world().candidates, world().member, keys.root(1)))
-    params, history = (many.stack([getattr(trained[m], part) for m in range(MODELS)]) for part in KEPT)
+    params, history = (stack([getattr(trained[m], part) for m in range(MODELS)]) for part in KEPT)
     target = Target.of(world().model, params, checkpoints=many.checkpoints(history))
     return target.record(world().candidates).record(world().population)
 

@@ -15,6 +15,7 @@ from privsec.nets.base import model_of
 from privsec.nets.mlp import MLP
 from privsec.training import many
 from privsec.training.loop import train
+from privsec.training.stacks import stack
 from privsec.training.standard import Training
 
 FEATURES, CLASSES, RECORDS = 4, 3, 20
@@ -81,7 +82,7 @@ def test_a_training_that_stopped_early_repeats_where_it_stopped():
 def test_many_models_keep_theirs(placement):
     recipe = recipe_of(epochs=4, checkpoints=3)
     found = dict(many.train_many(MODEL, recipe, DATA, INCLUDE, KEY, placement=placement))
-    stacked = many.checkpoints(many.stack([found[m].checkpoints for m in range(3)]))
+    stacked = many.checkpoints(stack([found[m].checkpoints for m in range(3)]))
     assert len(stacked) == 3
     for m in range(3):
         jax.tree.map(

@@ -15,7 +15,8 @@ from privsec.nets.base import model_of
 from privsec.nets.mlp import MLP
 from privsec.training import many
 from privsec.training.loop import train
-from privsec.training.many import stack, train_many
+from privsec.training.many import train_many
+from privsec.training.stacks import stack
 from privsec.training.standard import Training
 
 FEATURES, CLASSES, RECORDS, MODELS = 6, 3, 20, 5

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import functools
-from typing import ClassVar, Literal, NamedTuple
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -173,23 +174,42 @@ class Evasion(Attack):
         return jnp.full(y.shape, self.goal, jnp.int32)
 
 
-def over_chunks(attack: Evasion, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
-    """`attack.perturb` on any number of points of one model, in chunks of one shape, one chunk per core."""
-    count = len(points.y)
-    size = min(CHUNK, count)
+def over_chunks(
+    attack: Evasion,
+    target: Target,
+    points: Points,
+    space: Space,
+    *given: Any,
+    program: Callable[..., Any] | None = None,
+    size: int = CHUNK,
+) -> Any:
+    """`attack.perturb` on any number of points of one model, in chunks of one shape, one chunk per core.
+
+    Args:
+        attack: whose `perturb`.
+        target: one model.
+        points: N of them.
+        space: where they may go.
+        given: pytrees of arrays [N, ...] that the program is given too.
+        program: (target, attack, points, space, *given) -> a pytree of arrays [N, ...], in place of `perturb`.
+        size: points of a chunk; fewer points than that are a chunk of their own shape, except for `program`.
+    """
+    count, call = len(points.y), _perturbed if program is None else program
+    size = min(size, count) if program is None else size
     starts = range(0, count, size)
 
-    def of_chunk(i: int) -> Found:
+    def of_chunk(i: int) -> Any:
         rows = np.arange(starts[i], starts[i] + size)
         rows = np.minimum(rows, count - 1) if target.traceable else rows[rows < count]  # each is asked about once
-        return jax.device_get(_perturbed(target, attack, points.take(rows), space, *(part[rows] for part in given)))
+        own = jax.tree.map(lambda part: part[rows], given)
+        return jax.device_get(call(target, attack, points.take(rows), space, *own))
 
     parts = (
         dict(axis.over_models(of_chunk, range(len(starts))))
         if target.traceable
         else {i: of_chunk(i) for i in range(len(starts))}
     )
-    return Found(*(np.concatenate([getattr(parts[i], name) for i in sorted(parts)])[:count] for name in Found._fields))
+    return jax.tree.map(lambda *each: np.concatenate(each)[:count], *(parts[i] for i in sorted(parts)))
 
 
 @functools.partial(compiled, static=("attack",))

@@ -74,6 +74,7 @@ def offer(
     *,
     radius: float | None = None,
     active: jax.Array | bool = True,
+    inside: bool = False,
 ) -> tuple[Best, jax.Array]:
     """Asks the target about the valid records nearest to `x`, and keeps those that are better than the best so far.
 
@@ -83,11 +84,13 @@ def offer(
         radius: of the ball the attack is confined to. A point is then better if it wins more of the answers. None for
             the smallest change: a point is then better if it wins most of the answers and is nearer.
         active: whose points are offered; the others stay as they are and are not charged.
+        inside: `x` is in box and ball already, and is asked about as it is where nothing else constrains it.
 
     Returns:
         The new best, and bool [B]: who was active and won most of the answers at this point, better or not.
     """
-    x = space.valid(x, points.x) if radius is None else space.reachable(x, points.x, radius, norm)
+    if not (inside and space.constraints is None):
+        x = space.valid(x, points.x) if radius is None else space.reachable(x, points.x, radius, norm)
     share, size = _share(target, x, points, keys), distance(x, points.x, norm)
     if radius is None:
         better = (share > 0.5) & (size < best.size * (1 - MATERIAL))

@@ -6,14 +6,16 @@ References:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from pydantic import Field
 
-from privsec.attacks.evasion.base import Evasion, Found, Points
+from privsec.attacks.evasion.base import CHUNK, Evasion, Found, Points, over_chunks
 from privsec.attacks.evasion.best import Best, nothing, offer
 from privsec.attacks.evasion.gradients import (
     LossName,
@@ -24,12 +26,14 @@ from privsec.attacks.evasion.gradients import (
     step_keys,
 )
 from privsec.core.access import Access
-from privsec.core.target import Target
+from privsec.core.target import Target, compiled
 from privsec.ops.ascend import steepest
 from privsec.ops.space import Space, scattered
 
 Rule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """(gradient, memory), both [B, ...] -> (step, memory)."""
+STAGE = 5
+"""Steps after which the points that are settled leave their chunks."""
 
 
 class PGD(Evasion):
@@ -60,20 +64,71 @@ class PGD(Evasion):
     paper: ClassVar[str] = "Madry et al. 2018, arXiv 1706.06083"
 
     def perturb(self, target: Target, points: Points, space: Space) -> Found:
+        def restart(number: int | jax.Array, best: Best) -> Best:
+            own = points._replace(keys=step_keys(points, number))
+            return self._climbed(target, own, space, best, self._start(own, space))[0]
+
+        return jax.lax.fori_loop(0, self.restarts, restart, self._first(target, points, space)).found
+
+    def assault(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
+        """`perturb`, a few steps at a time: points that are settled leave, and the others fill up the chunks.
+
+        Where there are restarts, or every answer has its price, all go on together.
+        """
+        if self.restarts > 1 or self.steps <= STAGE or not target.traceable:
+            return super().assault(target, points, space, *given)
+        size = min(CHUNK, len(points.y))
+        best, x = over_chunks(self, target, points, space, program=_begun, size=size)
+        points = points._replace(x=np.asarray(points.x), y=np.asarray(points.y), goal=np.asarray(points.goal))
+        for first in range(0, self.steps, STAGE):
+            going = np.flatnonzero(~jax.tree.map(jnp.asarray, best).settled)
+            if not len(going):
+                break
+            state = jax.tree.map(lambda part, going=going: part[going], (best, x))
+            steps = np.full((len(going), 2), (first, min(first + STAGE, self.steps)), np.int32)
+            moved = over_chunks(self, target, points.take(going), space, *state, steps, program=_continued, size=size)
+            for whole, part in zip(jax.tree.leaves((best, x)), jax.tree.leaves(moved), strict=True):
+                whole[going] = part
+        return best.found
+
+    def _first(self, target: Target, points: Points, space: Space) -> Best:
+        """The clean points, which may win as they are."""
+        start = nothing(points)
+        return offer(start, target, points, space, points.x, points.keys, self.norm, radius=self.radius)[0]
+
+    def _start(self, points: Points, space: Space) -> jax.Array:
+        start = points.x
+        if self.random_start:
+            keys = step_keys(points, 2 * self.steps + 1)  # the steps take those below
+            start = start + scattered(keys, points.x.shape[1:], self.radius, self.norm)
+        return space.within(start, points.x, self.radius, self.norm)
+
+    def _climbed(
+        self, target: Target, points: Points, space: Space, best: Best, x: jax.Array, **between: jax.Array
+    ) -> tuple[Best, jax.Array]:
         size = 2.5 * self.radius / self.steps if self.step_size is None else self.step_size
 
         def rule(gradient: jax.Array, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
             return size * steepest(gradient, self.norm), memory
 
-        def restart(number: int | jax.Array, best: Best) -> Best:
-            own, start = points._replace(keys=step_keys(points, number)), points.x
-            if self.random_start:
-                keys = step_keys(own, 2 * self.steps + 1)  # the steps take those below
-                start = start + scattered(keys, points.x.shape[1:], self.radius, self.norm)
-            return climb(self, best, target, own, space, start, rule, point_loss(self.loss), self.steps, self.draws)[0]
+        loss = point_loss(self.loss)
+        return climb(self, best, target, points, space, x, rule, loss, self.steps, self.draws, **between)
 
-        best, _ = offer(nothing(points), target, points, space, points.x, points.keys, self.norm, radius=self.radius)
-        return jax.lax.fori_loop(0, self.restarts, restart, best).found
+
+@functools.partial(compiled, static=("attack",))
+def _begun(target: Target, attack: PGD, points: Points, space: Space) -> tuple[Best, jax.Array]:
+    """The best so far, and where the climb begins."""
+    own = points._replace(keys=step_keys(points, 0))
+    return attack._first(target, points, space), attack._start(own, space)
+
+
+@functools.partial(compiled, static=("attack",))
+def _continued(
+    target: Target, attack: PGD, points: Points, space: Space, best: Best, x: jax.Array, steps: jax.Array
+) -> tuple[Best, jax.Array]:
+    """The climb from one step to another, in each row of `steps` the same two."""
+    own = points._replace(keys=step_keys(points, 0))
+    return attack._climbed(target, own, space, best, x, first=steps[0, 0], last=steps[0, 1])
 
 
 def climb(
@@ -87,6 +142,9 @@ def climb(
     loss: PointLoss,
     steps: int,
     draws: int,
+    *,
+    first: int | jax.Array = 0,
+    last: int | jax.Array | None = None,
 ) -> tuple[Best, jax.Array]:
     """Follows `rule` for `steps` gradients inside the ball and offers every iterate, the start too, to `best`.
 
@@ -95,34 +153,38 @@ def climb(
     Args:
         attack: its `norm` and `radius` are the ball's.
         best: what was found so far.
-        start: [B, ...], projected before anything is asked.
+        start: [B, ...], inside box and ball.
         rule: how a gradient becomes a step.
         loss: what is climbed.
         steps: the most gradients a point may take.
         draws: as in `loss_and_gradient`.
+        first: the step at which it begins, 0 but for a climb that goes on.
+        last: where it pauses, before the point it stands at is offered; after all steps where None.
 
     Returns:
         The best of all, and where each point stood last, [B, ...].
     """
     norm, radius = attack.norm, attack.radius
+    last = steps if last is None else last
 
     def offered(best: Best, x: jax.Array, step: int | jax.Array) -> Best:
-        keys = step_keys(points, 2 * step)
-        return offer(best, target, points, space, x, keys, norm, radius=radius, active=~best.settled)[0]
+        keys, active = step_keys(points, 2 * step), ~best.settled
+        return offer(best, target, points, space, x, keys, norm, radius=radius, active=active, inside=True)[0]
 
     def unfinished(state: tuple) -> jax.Array:
         step, _, _, best = state
-        return (step < steps) & ~jnp.all(best.settled)
+        return (step < last) & ~jnp.all(best.settled)
 
     def advance(state: tuple) -> tuple:
+        """Asks about a point and differentiates there: one forward pass, which the compiler finds twice, does both."""
         step, x, memory, best = state
+        best = offered(best, x, step)
         _, gradient = loss_and_gradient(target, x, points, loss, step_keys(points, 2 * step + 1), draws)
         best = best.spent(evaluations(target, draws), ~best.settled)
         change, memory = rule(gradient, memory)
         going = ~best.settled.reshape(-1, *[1] * (x.ndim - 1))
-        x = jnp.where(going, space.within(x + change, points.x, radius, norm), x)
-        return step + 1, x, memory, offered(best, x, step + 1)
+        return step + 1, jnp.where(going, space.within(x + change, points.x, radius, norm), x), memory, best
 
-    x = space.within(start, points.x, radius, norm)
-    _, x, _, best = jax.lax.while_loop(unfinished, advance, (0, x, jnp.zeros_like(x), offered(best, x, 0)))
-    return best, x
+    state = (jnp.asarray(first), start, jnp.zeros_like(start), best)
+    step, x, _, best = jax.lax.while_loop(unfinished, advance, state)
+    return jax.lax.cond(step >= steps, lambda: offered(best, x, step), lambda: best), x
