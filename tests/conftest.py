@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,9 +33,11 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
-MAPS = Path("/proc/self/maps")
+MAPS, PAGES = Path("/proc/self/maps"), Path("/proc/self/statm")
 MOST_MAPS = 20_000
 """Linux lets a process have 65,530 memory maps. Every program takes some, and one too many kills the compiler."""
+MOST_BYTES = 4e9
+"""Of memory of one process of the tests, of which there are several."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -43,6 +46,24 @@ def few_programs() -> Iterator[None]:
     yield
     if MAPS.exists() and MAPS.read_bytes().count(b"\n") > MOST_MAPS:
         jax.clear_caches()
+
+
+@pytest.fixture(autouse=True)
+def little_memory() -> Iterator[None]:
+    """The same within a file of many tests; not again before there is a quarter more than what remained."""
+    yield
+    if PAGES.exists() and _resident() > _allowed[-1]:
+        jax.clear_caches()
+        gc.collect()
+        _allowed.append(max(MOST_BYTES, 1.25 * _resident()))
+
+
+_allowed = [MOST_BYTES]
+
+
+def _resident() -> int:
+    """Bytes of memory of this process."""
+    return int(PAGES.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from privsec.core import axis, keys
 from privsec.core.access import Access
@@ -85,8 +86,6 @@ class Banks:
         names = [name_of(m) for m in range(self.experiment.population.models)]
         model = bank.model(self.world(bank.seed).model)
         models = self._kept(bank, model, names, functools.partial(self._trained, bank), bank.recipe.checkpoints)
-        if not models.finite:
-            raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
         return models.whole
 
     def missing(self, bank: Bank) -> list[int]:
@@ -173,12 +172,17 @@ class Banks:
         checkpoints: int = 0,
     ) -> Stack:
         """The named models of a bank: read where they are finished, trained and kept where they are not."""
-        found = Stack(len(names), self.store.bank)
+        found, diverged = Stack(len(names), self.store.bank), set()
+
+        def put(i: int, kept: Kept) -> None:
+            found.put(i, kept)
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves((kept.params, kept.checkpoints))):
+                diverged.add(i)
 
         def reads(i: int) -> bool:
             kept = self.store.load_model(bank, names[i], model, checkpoints)
             if kept is not None:
-                found.put(i, kept)
+                put(i, kept)
             return kept is not None
 
         missing = [i for i in range(len(names)) if not reads(i)]
@@ -187,8 +191,10 @@ class Banks:
             with self.store.training(bank, lambda: self.narrator.warn(waits)), self._timed("training"):
                 missing = [i for i in missing if not reads(i)]
                 for i, kept in train(missing) if missing else ():
-                    found.put(i, kept)
+                    put(i, kept)
                     self._keep(bank, names[i], kept)
+        if diverged:
+            raise PrivsecError("training diverged: parameters are not finite. Lower the learning rate or the noise.")
         return found
 
     def _keep(self, bank: Bank, name: str, kept: Kept) -> None:

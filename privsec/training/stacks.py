@@ -33,7 +33,6 @@ class Stack:
         self.count, self._folder = count, folder
         self._tree: Any = None
         self._leaves: list[np.ndarray] = []
-        self._finite = True
 
     def put(self, m: int, one: Any) -> None:
         """Takes in the m-th pytree; its arrays are copied.
@@ -49,14 +48,8 @@ class Stack:
             raise ValueError(f"model {m} has another structure than those before it")
         for leaf, mine in zip(leaves, self._leaves, strict=True):
             mine[m : m + 1] = leaf[None]
-            self._finite &= not np.issubdtype(leaf.dtype, np.inexact) or bool(np.isfinite(leaf).all())
         for leaf in self._leaves:
             _let_go(leaf)
-
-    @property
-    def finite(self) -> bool:
-        """Whether every number put in so far is."""
-        return self._finite
 
     @property
     def whole(self) -> Any:

@@ -159,7 +159,9 @@ def test_a_batch_comes_back_in_some_order():
 
 def test_what_does_not_go_together_is_said():
     target, updates = seen(CONV, records(2))
-    with pytest.raises(NotApplicable, match=r"dense first layer, and 'conv/0' sees numbers of shape.*invert_gradients"):
+    with pytest.raises(
+        NotApplicable, match=r"dense first layer with a bias, and 'conv/0' sees numbers of shape.*invert_gradients"
+    ):
         run(GradientInversion(method="analytic"), target, updates)
     with pytest.raises(NotApplicable, match="shows mixtures"):
         run(GradientInversion(method="analytic", batch=2), target, updates._replace(batch=2))
