@@ -5,12 +5,12 @@ python benchmarks/end_to_end.py [--seeds 1] [--models 16] [--boundary 16] [--rou
 Ours is `privsec run` in a new process and a new folder: imports, data, training, attacks, measures with intervals, what
 judges reconstructions, table and HTML report. It runs once with an empty compilation cache, then with a warm one.
 
-Theirs is `torch_table.py` in a new process: the same records, halves, architecture, optimizer, epochs and batch;
+Theirs is `torch_table.py` in a new process: the same records, halves, network, optimizer, epochs and batch;
 models trained one after the other from a DataLoader, by Opacus where private (the noise calibrated once by its own
-accountant); answers rounded or cut to labels by ART's postprocessors; ART's rule, label-only boundary (HopSkipJump,
-about as many queries) and MIFace (as many steps as ours takes at most); loss, modified entropy, Attack R, LiRA and RMIA
-in NumPy for each target, RMIA by the matrix of ratios. AUC and TPR by scikit-learn, a pandas table. One process; torch
-runs on the number of threads that a probe finds faster.
+accountant); answers rounded by ART's postprocessor, or cut to labels; ART's rule, label-only boundary (HopSkipJump,
+about as many queries, from wrongly labeled records too) and MIFace (as many steps, all classes in a batch); loss,
+modified entropy, Attack R, LiRA and RMIA in NumPy for each target, RMIA by the matrix of ratios. AUC and TPR by
+scikit-learn, a pandas table. One process; torch runs on the number of threads that a probe finds faster.
 
 What theirs leaves out, which favors them: intervals, nulls and the blind baseline, evaluators and judgment of
 reconstructions, RMIA's choice of a temperature, total variation in MIFace, report and provenance; and what output
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import importlib.metadata
 import importlib.util
 import json
 import statistics
@@ -64,7 +65,7 @@ def prepared(folder: Path, seeds: int, models: int, candidates: int) -> tuple[di
         rows = {part: getattr(world.splits, part) for part in ("candidates", "population", "holdout", "include")}
         np.savez(folder / f"{seed}.npz", x=world.dataset.x, y=world.dataset.y, **rows)
     walk = next(attack for attack in config["attacks"] if attack["name"] == "boundary")
-    whole = next(attack.records for attack in experiment.attacks if attack.name == "boundary")
+    whole = next(getattr(attack, "records", 0) for attack in experiment.attacks if attack.title == "boundary")
     walk["records"] = min(candidates, whole)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     rest = [attack for attack in config["attacks"] if attack["name"] not in ART]
@@ -119,12 +120,8 @@ def main() -> None:
     """Prints both tables and both sides' seconds, then one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1, help="how many of the quickstart's three")
-    parser.add_argument(
-        "--models", type=int, default=16, help="in a population: even, at least 6; 16 in the quickstart"
-    )
-    parser.add_argument(
-        "--boundary", type=int, default=16, help="candidates that the boundary attack walks from, 12 or more"
-    )
+    parser.add_argument("--models", type=int, default=16, help="in a population: even, 6 or more")
+    parser.add_argument("--boundary", type=int, default=16, help="candidates attacked there, 12 or more")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, help="of PyTorch; by default the faster of 1 and all cores")
     given = parser.parse_args()
@@ -150,7 +147,7 @@ def compared(folder: Path, given: argparse.Namespace) -> None:
     print(table(costs, ours=OURS), flush=True)
     against = "torch, opacus or art: not installed"
     if THEIRS in costs:
-        against = f"{versions(*PEERS).partition('numpy ')[2].partition(', ')[2].rpartition(', ')[0]}, threads {threads}"
+        against = f"{', '.join(f'{name} {importlib.metadata.version(name)}' for name in PEERS)}, threads {threads}"
         judged(config, costs, cold)
         apart(folder, costs[THEIRS], whole / given.boundary, threads)
     headline(CLAIM, against, costs.get(THEIRS, []), costs[OURS])
