@@ -12,7 +12,8 @@ Tools that disturb each other (thread pools, allocators) get a process each, sta
         costs = in_turns({name: side.run(name) for name in side.names}, rounds=5)
 
 `make` is a function of the script, with its heavy imports inside; where it cannot import, `Elsewhere` raises
-ImportError here and `absent(error)` says so. A run's answer comes back in `Cost.answer`.
+ImportError here and `absent(error)` says so. A run's answer comes back in `Cost.answer`. What counts from the start of
+the process on is a command: `functools.partial(fresh, [sys.executable, ...])`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import multiprocessing
 import os
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +57,20 @@ def measured(run: Callable[[], Any]) -> Cost:
     seconds, processor = time.perf_counter() - seconds, time.process_time() - processor
     others = max(0.0, _busy() - busy - processor) / seconds
     return Cost(seconds, processor, others, answer)
+
+
+def fresh(command: Sequence[str], **environment: str) -> Cost:
+    """Runs a command in a new process, from its start to its end; the answer is what it printed.
+
+    Raises:
+        RuntimeError: it failed; the text is what it wrote.
+    """
+    seconds, processor, busy = time.perf_counter(), _of_children(), _busy()
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **environment})
+    seconds, processor = time.perf_counter() - seconds, _of_children() - processor
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")
+    return Cost(seconds, processor, max(0.0, _busy() - busy - processor) / seconds, done.stdout)
 
 
 def in_turns(runs: Mapping[str, Callable[[], Cost]], rounds: int) -> dict[str, list[Cost]]:
@@ -240,6 +256,12 @@ def peak(cores: int = 1, side: int = 1536) -> float:
     with threadpool_limits(cores):
         costs = [measured(lambda: a @ a) for _ in range(12)]
     return 2 * side**3 / min(cost.processor if cores == 1 else cost.seconds for cost in costs)
+
+
+def _of_children() -> float:
+    """Seconds of processor time of the processes that this one has started and that have ended."""
+    spent = os.times()
+    return spent.children_user + spent.children_system
 
 
 def _busy() -> float:
