@@ -95,7 +95,9 @@ def ours(target: privsec.Target, points: Examples) -> Iterator[Entry]:
 def compiled(target: privsec.Target, points: Examples) -> None:
     """Compiles our attacks, which is not timed with them but told: on as many points as one program takes."""
     knowledge = privsec.Knowledge(10, points=points, box=(np.float32(0), np.float32(1)))
-    PGD(radius=RADIUS, steps=1).run(target, knowledge, jax.random.key(0))  # what attacks on so many points begin with
+    PGD(radius=RADIUS, steps=STEPS).run(
+        target, knowledge, jax.random.key(0)
+    )  # on all: what is settled leaves its chunk
     for entry in ours(target, points.take(np.arange(CHUNK))):
         start = time.perf_counter()
         entry.run()
