@@ -182,6 +182,7 @@ def over_chunks(
     *given: Any,
     program: Callable[..., Any] | None = None,
     size: int = CHUNK,
+    among: np.ndarray | None = None,
 ) -> Any:
     """`attack.perturb` on any number of points of one model, in chunks of one shape, one chunk per core.
 
@@ -193,14 +194,20 @@ def over_chunks(
         given: pytrees of arrays [N, ...] that the program is given too.
         program: (target, attack, points, space, *given) -> a pytree of arrays [N, ...], in place of `perturb`.
         size: points of a chunk; fewer points than that are a chunk of their own shape, except for `program`.
+        among: int [A], which of the points; all where None.
+
+    Returns:
+        As `program`, or `perturb`: leaves [A, ...].
     """
-    count, call = len(points.y), _perturbed if program is None else program
+    among = np.arange(len(points.y)) if among is None else among
+    count, call = len(among), _perturbed if program is None else program
     size = min(size, count) if program is None else size
     starts = range(0, count, size)
 
     def of_chunk(i: int) -> Any:
         rows = np.arange(starts[i], starts[i] + size)
         rows = np.minimum(rows, count - 1) if target.traceable else rows[rows < count]  # each is asked about once
+        rows = among[rows]
         own = jax.tree.map(lambda part: part[rows], given)
         return jax.device_get(call(target, attack, points.take(rows), space, *own))
 

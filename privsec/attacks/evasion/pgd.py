@@ -84,9 +84,8 @@ class PGD(Evasion):
             going = np.flatnonzero(~jax.tree.map(jnp.asarray, best).settled)
             if not len(going):
                 break
-            state = jax.tree.map(lambda part, going=going: part[going], (best, x))
-            steps = np.full((len(going), 2), (first, min(first + STAGE, self.steps)), np.int32)
-            moved = over_chunks(self, target, points.take(going), space, *state, steps, program=_continued, size=size)
+            steps = np.full((len(points.y), 2), (first, min(first + STAGE, self.steps)), np.int32)
+            moved = over_chunks(self, target, points, space, best, x, steps, program=_continued, size=size, among=going)
             for whole, part in zip(jax.tree.leaves((best, x)), jax.tree.leaves(moved), strict=True):
                 whole[going] = part
         return best.found
