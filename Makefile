@@ -31,7 +31,7 @@ test: $(VENV)/.installed-$(EXTRAS)  ## Install the test extras and run the tests
 slow: $(VENV)/.installed-$(EXTRAS)  ## Run every test, the slow ones too
 	$(BIN)/python -m pytest $(PARALLEL) -m ""
 
-bench: $(VENV)/.installed-bench  ## Install what others offer, time ours against it (under 30 minutes)
+bench: $(VENV)/.installed-bench  ## Install what others offer, time ours against it (about half an hour)
 	$(BIN)/python benchmarks/every.py
 
 lint: $(VENV)/.installed-lint  ## Style, types, import contracts, spelling, generated files
