@@ -86,6 +86,14 @@ def test_between_equally_strong_defenses_the_more_accurate_wins(folder):
     assert verdict.best == "cheap" and "costs no measurable test accuracy" in text
 
 
+def test_a_loss_that_few_models_cannot_tell_from_none_is_not_called_none(folder):
+    cells = {("none", "lira"): HIGH, ("dp", "lira"): LOW}
+    shaky = [x - loss for x, loss in zip(GOOD, [0.2, 0.2, 0.0, 0.0, 0.05, 0.05], strict=True)]
+    verdict, text = judged(folder, cells, {"none": GOOD, "dp": shaky})
+    assert verdict.best == "dp" and "Whether it costs test accuracy is not resolved: -8.3 points" in text
+    assert "no measurable" not in text
+
+
 def test_a_defense_that_leaks_measurably_more_does_not_win_by_accuracy_though_intervals_overlap(folder):
     """Pairs of models differ much, and on each of them one defense leaves more than the other."""
     few = [0.05, 0.05, 0.45, 0.45, 0.25, 0.25]
