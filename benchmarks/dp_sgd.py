@@ -19,8 +19,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from rounds import CORES, Cost, Elsewhere, absent, headline, in_turns, machine, per, ratios, table, versions
-from setups import CNN, MLP, Setup, learning_rate
+from rounds import Cost, Elsewhere, absent, headline, in_turns, machine, per, ratios, table, versions
+from setups import CNN, MLP, Setup, learning_rate, options
 
 CLAIM = "a population of 16 MLPs trains by DP-SGD at least 5 times as fast as by Opacus' fastest mode"
 ALONE, POPULATION, FIXED, PLAIN = "privsec, one model", "privsec, population", "privsec, fixed batch", "not private"
@@ -224,13 +224,7 @@ def fastest_of(costs: dict[str, list[Cost]]) -> str | None:
 
 def main() -> None:
     """Prints a table for each network, then one JSON line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--net", choices=("mlp", "cnn", "both"), default="both")
-    parser.add_argument("--models", type=int, help="in the population; by default 16 MLPs, 8 CNNs")
-    parser.add_argument("--epochs", type=int, help="by default 10 for MLPs, 1 for CNNs")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=CORES, help="of PyTorch, at most")
-    given = parser.parse_args()
+    given = options(__doc__, "in the population; by default 16 MLPs, 8 CNNs").parse_args()
     print(machine(), versions("flax", "optax", "torch", "opacus", "jax_privacy"), sep="\n")
     costs = {}
     for setup, models, epochs in ((MLP, 16, 10), (CNN, 8, 1)):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import itertools
 import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from rounds import CORES
 
 
 class Setup(NamedTuple):
@@ -79,6 +81,22 @@ MLP = Setup("mlp", (446,), 30, (), (128,), 1600, 100)
 """A 446-128-30 perceptron on Location-30's shapes."""
 CNN = Setup("cnn", (28, 28, 1), 10, (16, 32), (64,), 2048, 128)
 """Convolutions of 16 and 32 channels and a dense layer of 64 on MNIST's shapes."""
+
+
+def options(description: str | None, models: str) -> argparse.ArgumentParser:
+    """The command line of a benchmark of training.
+
+    Args:
+        description: of the script.
+        models: which models are counted, and how many there are by default.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", choices=("mlp", "cnn", "both"), default="both")
+    parser.add_argument("--models", type=int, help=models)
+    parser.add_argument("--epochs", type=int, help="by default 10 for MLPs, 1 for CNNs")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=CORES, help="of PyTorch, at most")
+    return parser
 
 
 def learning_rate(optimizer: str) -> float:
