@@ -84,8 +84,8 @@ class PGD(Evasion):
             going = np.flatnonzero(~jax.tree.map(jnp.asarray, best).settled)
             if not len(going):
                 break
-            steps = np.full((len(points.y), 2), (first, min(first + STAGE, self.steps)), np.int32)
-            moved = over_chunks(self, target, points, space, best, x, steps, program=_continued, size=size, among=going)
+            program = functools.partial(_continued, first=first, last=min(first + STAGE, self.steps))
+            moved = over_chunks(self, target, points, space, best, x, program=program, size=size, among=going)
             for whole, part in zip(jax.tree.leaves((best, x)), jax.tree.leaves(moved), strict=True):
                 whole[going] = part
         return best.found
@@ -103,7 +103,7 @@ class PGD(Evasion):
         return space.within(start, points.x, self.radius, self.norm)
 
     def _climbed(
-        self, target: Target, points: Points, space: Space, best: Best, x: jax.Array, **between: jax.Array
+        self, target: Target, points: Points, space: Space, best: Best, x: jax.Array, **between: int | jax.Array
     ) -> tuple[Best, jax.Array]:
         size = 2.5 * self.radius / self.steps if self.step_size is None else self.step_size
 
@@ -123,11 +123,19 @@ def _begun(target: Target, attack: PGD, points: Points, space: Space) -> tuple[B
 
 @functools.partial(compiled, static=("attack",))
 def _continued(
-    target: Target, attack: PGD, points: Points, space: Space, best: Best, x: jax.Array, steps: jax.Array
+    target: Target,
+    attack: PGD,
+    points: Points,
+    space: Space,
+    best: Best,
+    x: jax.Array,
+    *,
+    first: int | jax.Array,
+    last: int | jax.Array,
 ) -> tuple[Best, jax.Array]:
-    """The climb from one step to another, in each row of `steps` the same two."""
+    """The climb from the first of these steps to the last."""
     own = points._replace(keys=step_keys(points, 0))
-    return attack._climbed(target, own, space, best, x, first=steps[0, 0], last=steps[0, 1])
+    return attack._climbed(target, own, space, best, x, first=first, last=last)
 
 
 def climb(
