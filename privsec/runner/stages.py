@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 import jax
@@ -75,19 +75,13 @@ def _traced(folder: Path) -> Iterator[None]:
     """JAX's profile of the first `TRACED` seconds of what is done inside."""
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level = 0  # a call of Python each would be most of what is kept
-    running = threading.Lock()
-    jax.profiler.start_trace(str(folder), profiler_options=options)
-
-    def stop() -> None:
-        if running.acquire(blocking=False):  # the first to come stops it
-            jax.profiler.stop_trace()
-
-    timer = threading.Timer(TRACED, stop)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        timer.join()
-        stop()
+    with ExitStack() as tracing:
+        tracing.enter_context(jax.profiler.trace(str(folder), profiler_options=options))
+        timer = threading.Timer(TRACED, tracing.close)  # closed once, by whoever comes first
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
