@@ -49,10 +49,8 @@ def measured(name: str, folder: Path, rate: float, seed: int) -> list[float]:
     y[rows], poison = goal, np.isin(np.arange(count), rows)
     model, given = model_of(net, x.shape[1:], int(y.max()) + 1), Examples(jnp.asarray(x), jnp.asarray(y))
     params = loop.train(model, training.recipe(count), given, np.ones(count, bool), keys.root(seed)).params
-    seen, whitened, found = represented(Target.of(model, params), x), np.zeros(count), []
-    for label in np.unique(y):
-        whitened[y == label] = spectre_scores(seen[y == label], SHARE)
-    for scores in (spectral_scores(seen, y), whitened):
+    seen, found = represented(Target.of(model, params), x), []
+    for scores in (spectral_scores(seen, y), spectre_scores(seen, y, SHARE)):
         kept = Cleaned.without(given, scores, SHARE, by_class=True).kept
         found += [detected(scores[poison], scores[~poison]), float(np.mean(~kept[poison]))]
     return found

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 from pydantic import Field
 
 from privsec.core.data import Examples
@@ -46,21 +46,30 @@ class Spectre(DataDefense):
         y = np.asarray(data.y)
         if self.share == 0:
             return Cleaned.untouched(data)
-        seen = represented(curator.fit(y, np.ones(len(y), bool), curator.key), data.x)
-        score = np.zeros(len(y))
-        for label in np.unique(y):
-            rows = np.flatnonzero(y == label)
-            score[rows] = spectre_scores(seen[rows], self.share, self.axes, self.alpha)
+        target = curator.fit(y, np.ones(len(y), bool), curator.key)
+        score = spectre_scores(represented(target, data.x), y, self.share, self.axes, self.alpha)
         return Cleaned.without(data, score, self.share, by_class=True)
 
 
 def spectre_scores(
-    representations: Float[np.ndarray, "N F"], share: float, axes: int = 32, alpha: float = 4.0
+    representations: Float[np.ndarray, "N F"],
+    y: Int[np.ndarray, " N"],
+    share: float,
+    axes: int = 32,
+    alpha: float = 4.0,
 ) -> Float64[np.ndarray, " N"]:
-    """How far each record of one class is out, on as many axes as show most; 0 for all where none vary.
+    """How far each record is out within its class, on as many axes as show most; 0 for a class in which none vary."""
+    scores = np.zeros(len(y))
+    for label in np.unique(y):
+        rows = np.flatnonzero(y == label)
+        scores[rows] = _within(representations[rows], share, axes, alpha)
+    return scores
 
-    At least four records an axis are left in the bulk, or its covariance says little.
-    """
+
+def _within(
+    representations: Float[np.ndarray, "N F"], share: float, axes: int, alpha: float
+) -> Float64[np.ndarray, " N"]:
+    """The scores of one class. At least four records an axis are left in the bulk, or its covariance says little."""
     bulk = len(representations) - int(share * len(representations))
     reduced = principal(representations, max(1, min(axes, bulk // 4)))
     best, found = -np.inf, np.zeros(len(reduced))
