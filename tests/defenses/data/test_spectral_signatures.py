@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from privsec.defenses.data.spectral_signatures import SpectralSignatures, spectral_scores
-from tests.defenses.data.poisoned import backdoored, clean
+from tests.defenses.data.poisoned import backdoored
 from tests.oracles import cleaning
 
 RNG = np.random.default_rng(0)
@@ -41,11 +41,3 @@ def test_it_finds_a_backdoor_from_one_class():
 def seen(seed):
     world = backdoored(0.02, seed, source=4)
     return world.found(world.cleaned(SpectralSignatures(), seed))
-
-
-def test_of_each_class_the_stated_share_goes():
-    world = clean()
-    made = world.cleaned(SpectralSignatures(share=0.1))
-    for label in range(10):
-        own = world.data.y == label
-        assert np.sum(~made.kept & own) == int(0.1 * own.sum())
