@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,11 @@ class Banks:
         model = bank.model(self.world(bank.seed).model)
         models = self._kept(bank, model, names, functools.partial(self._trained, bank), bank.recipe.checkpoints)
         return models.whole
+
+    def alone(self, bank: Bank) -> AbstractContextManager[None]:
+        """Holds the bank's lock; the user is told where another run has it."""
+        waits = f"another run trains these models ({bank.title}): waiting for it"
+        return self.store.training(bank, lambda: self.narrator.warn(waits))
 
     def missing(self, bank: Bank) -> list[int]:
         """Which of a bank's models are not trained yet."""
@@ -187,8 +193,7 @@ class Banks:
 
         missing = [i for i in range(len(names)) if not reads(i)]
         if missing:  # who finds everything there waits for nobody
-            waits = "another run trains these models: waiting for it"
-            with self.store.training(bank, lambda: self.narrator.warn(waits)), self._timed("training"):
+            with self.alone(bank), self._timed("training"):
                 missing = [i for i in missing if not reads(i)]
                 for i, kept in train(missing) if missing else ():
                     put(i, kept)

@@ -155,9 +155,7 @@ class Connected(Crew):
 
     def _train(self, work: Work, bank: Bank) -> None:
         """One's share of a bank's missing models. What goes wrong here goes wrong again in a cell, which says it."""
-        waits = f"another run trains {bank.title}: waiting for it"
-        held = work.store.training(bank, lambda: work.narrator.warn(waits))
-        with held if self.leads else contextlib.nullcontext():
+        with work.banks.alone(bank) if self.leads else contextlib.nullcontext():
             if self.leads:
                 with contextlib.suppress(Exception):
                     work.banks.mixture(bank.digest)  # plants the poison

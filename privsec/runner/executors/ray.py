@@ -102,8 +102,7 @@ class Cluster(Crew):
         banks = work.needed(todo)
         with contextlib.ExitStack() as held, work.stages.timed("training"):
             for bank in banks:
-                waits = f"another run trains {bank.title}: waiting for it"
-                held.enter_context(work.store.training(bank, functools.partial(work.narrator.warn, waits)))
+                held.enter_context(work.banks.alone(bank))
             poisoned = [bank for bank in banks if bank.attack]
             self._trained(work, [bank for bank in banks if not bank.attack])
             self._done([self._plant.remote(self._where, b.digest) for b in poisoned if not work.store.load_poison(b)])
