@@ -20,6 +20,7 @@ from privsec.core.target import Target
 from privsec.runner.plan import Bank
 from privsec.runner.world import World
 from privsec.training.gradients import PrivateGradient
+from privsec.training.stacks import stack
 
 LARGEST = 1 << 31
 """Bytes that the steps of watched trainings may fill."""
@@ -68,8 +69,7 @@ def updates(attack: Attack, bank: Bank, world: World, target: Target) -> Updates
     count = min(attack.targets, target.size or 1)  # type: ignore[attr-defined]
     model = bank.model(world.model)
     if attack.moment == "start":  # type: ignore[attr-defined]
-        init_keys = [keys.derive(world.root, "observed", "start", t) for t in range(count)]
-        start = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(model.init, init_keys))
+        start = stack([model.init(keys.derive(world.root, "observed", "start", t)) for t in range(count)])
     else:
         start = jax.tree.map(lambda leaf: leaf[:count], target._params)
     x, y = world.candidates
@@ -94,8 +94,7 @@ def updates(attack: Attack, bank: Bank, world: World, target: Target) -> Updates
                 for s, batch in enumerate(rows)
             ]
         )
-    stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps) for steps in seen]
-    return Updates(jax.tree.map(lambda *leaves: jnp.stack(leaves), *stacked), start, rows.shape[1])
+    return Updates(stack([stack(steps) for steps in seen]), start, rows.shape[1])
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
