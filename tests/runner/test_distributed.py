@@ -17,32 +17,24 @@ from privsec.core.errors import ConfigError
 from privsec.runner.config import load
 from privsec.runner.execute import run
 from privsec.runner.executors.distributed import VARIABLES, Distributed
+from tests.runner.alike import SHARED, without_seconds
 
 ROOT = Path(__file__).parents[2]
 EIGHT = "--xla_force_host_platform_device_count=4"
 """Four devices in each of two processes."""
-CONFIG = {
-    "title": "Hosts",
-    "data": {"name": "digits", "limit": 400},
-    "net": {"name": "mlp", "hidden": [16]},
-    "training": {"epochs": 20, "batch_size": 20},
-    "population": {"models": 8, "size": 80},
-    "defenses": {"none": [], "labels": [{"name": "label_only"}]},
-    "attacks": [{"name": "loss"}, {"name": "badnets"}],
-}
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, quiet) -> Path:
     """The folder of what one process alone makes of it."""
-    return run(CONFIG, out=tmp_path_factory.mktemp("whole"), narrator=quiet).folder
+    return run(SHARED, out=tmp_path_factory.mktemp("whole"), narrator=quiet).folder
 
 
 @pytest.fixture
 def started(tmp_path):
     """Starts process k of two on this machine; none is left behind."""
     config = tmp_path / "hosts.json"
-    config.write_text(json.dumps(CONFIG))
+    config.write_text(json.dumps(SHARED))
     running: list[subprocess.Popen] = []
 
     def start(k: int, port: int, *more: str, out: str = "out", count: int = 2, **env: str) -> subprocess.Popen:
@@ -72,13 +64,6 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def without_what_hangs_on_the_clock(folder: Path) -> dict[str, dict]:
-    cells = {path.name: json.loads(path.read_text()) for path in sorted((folder / "cells").glob("*.json"))}
-    for cell in cells.values():
-        cell["facts"].pop("seconds", None)
-    return cells
-
-
 def test_two_processes_with_eight_devices_make_the_table_of_one(whole, started, tmp_path):
     port = free_port()
     pair = [started(k, port, XLA_FLAGS=EIGHT) for k in (0, 1)]
@@ -87,7 +72,7 @@ def test_two_processes_with_eight_devices_make_the_table_of_one(whole, started, 
     folder = tmp_path / "out" / whole.name
     assert (folder / "table.csv").read_bytes() == (whole / "table.csv").read_bytes()
     assert (folder / "lineage.json").read_bytes() == (whole / "lineage.json").read_bytes()
-    assert without_what_hangs_on_the_clock(folder) == without_what_hangs_on_the_clock(whole)
+    assert without_seconds(folder) == without_seconds(whole)
     models = sorted(path.relative_to(whole.parent) for path in whole.parent.glob("bank/*/model-*"))
     assert len(models) == 2 * 8  # clean and poisoned
     for path in models:
@@ -154,12 +139,12 @@ def test_the_config_comes_before_the_environment(monkeypatch):
 
 
 def test_who_computes_does_not_name_the_run():
-    local = load(CONFIG)
-    other = load(CONFIG, ["executor.processes=2"], "distributed")
+    local = load(SHARED)
+    other = load(SHARED, ["executor.processes=2"], "distributed")
     assert isinstance(other.executor, Distributed) and other.executor.processes == 2
     assert other.digest == local.digest
-    kept = load({**CONFIG, "executor": {"name": "distributed", "patience": 9}}, (), "distributed")
+    kept = load({**SHARED, "executor": {"name": "distributed", "patience": 9}}, (), "distributed")
     assert kept.executor == Distributed(patience=9)
-    assert load({**CONFIG, "executor": {"name": "distributed"}}, (), "local").executor == local.executor
+    assert load({**SHARED, "executor": {"name": "distributed"}}, (), "local").executor == local.executor
     with pytest.raises(ConfigError, match="coordinator"):
-        load({**CONFIG, "executor": {"name": "distributed", "coordinator": "no port"}})
+        load({**SHARED, "executor": {"name": "distributed", "coordinator": "no port"}})

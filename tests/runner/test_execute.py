@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -24,6 +23,7 @@ from privsec.runner.plan import plan
 from privsec.runner.store import Store, open_run
 from privsec.runner.table import COLUMNS
 from privsec.training import many
+from tests.runner.alike import without_seconds
 
 
 @pytest.fixture
@@ -39,13 +39,6 @@ def trained(monkeypatch) -> list[int]:
 
     monkeypatch.setattr(many, "train_many", counting)
     return seen
-
-
-def without_seconds(folder: Path) -> dict[str, dict]:
-    cells = {path.name: json.loads(path.read_text()) for path in sorted((folder / "cells").glob("*.json"))}
-    for cell in cells.values():
-        cell["facts"].pop("seconds", None)
-    return cells
 
 
 def test_a_run_leaves_a_complete_folder(small, tmp_path, quiet):

@@ -16,21 +16,14 @@ import pytest
 from privsec.core.errors import ConfigError
 from privsec.runner.config import load
 from privsec.runner.execute import run
+from tests.runner.alike import SHARED
 
 ROOT = Path(__file__).parents[2]
 HAVE_RAY = importlib.util.find_spec("ray") is not None
 CONFIG = {
-    "title": "Cluster",
-    "data": {"name": "digits", "limit": 400},
-    "net": {"name": "mlp", "hidden": [16]},
-    "training": {"epochs": 20, "batch_size": 20},
-    "population": {"models": 8, "size": 80},
-    "defenses": {
-        "none": [],
-        "labels": [{"name": "label_only"}],
-        "wild": [{"name": "dp_sgd", "noise_multiplier": 1e38}],
-    },
-    "attacks": [{"name": "loss"}, {"name": "lira"}, {"name": "badnets"}],
+    **SHARED,
+    "defenses": {**SHARED["defenses"], "wild": [{"name": "dp_sgd", "noise_multiplier": 1e38}]},
+    "attacks": [*SHARED["attacks"], {"name": "lira"}],
 }
 DRIVER = """
 import sys, ray
