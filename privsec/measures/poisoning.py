@@ -12,13 +12,7 @@ from jaxtyping import Bool, Float, Float64, Int, Real
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Triggered
 from privsec.measures.advantage import advantage, over_points
-from privsec.measures.intervals import (
-    Ids,
-    Measure,
-    clopper_pearson,
-    shared_points,
-    trials_behind,
-)
+from privsec.measures.intervals import Ids, Measure, clopper_pearson, shared_points, trials_behind
 from privsec.measures.outcomes import wins
 from privsec.measures.pairs import pairs_of
 

@@ -226,11 +226,8 @@ def _convolution(module: nn.Conv, own: Mapping[str, jax.Array], x: jax.Array) ->
     size = _size(module)
 
     def each(option: Any) -> tuple[int, ...]:
-        return (
-            (1 if option is None else option,) * len(size)
-            if option is None or isinstance(option, int)
-            else tuple(option)
-        )
+        option = 1 if option is None else option
+        return (option,) * len(size) if isinstance(option, int) else tuple(option)
 
     strides, dilation = each(module.strides), each(module.kernel_dilation)
     padding = canonicalize_padding(module.padding, len(size))

@@ -195,12 +195,7 @@ def _average(column: Column, entry: Entry) -> str:
 
 
 def _free(cost: Estimate | None) -> bool:
-    return cost is not None and cost.high >= 0 and not _untold(cost)
-
-
-def _untold(cost: Estimate) -> bool:
-    """Whether there may be no cost at all, or one that matters."""
-    return cost.low < -MATTERS and cost.high >= 0
+    return cost is not None and cost.high >= 0 and cost.low >= -MATTERS
 
 
 def _reservations(reading: Reading, defense: str) -> list[str]:
@@ -224,7 +219,7 @@ def _price(cost: Estimate | None) -> str:
     change_ = f"{_points(cost.value)} points {_points_interval(cost)}, {count(cost)}"
     if cost.high < 0:
         return f"It costs test accuracy: {change_}."
-    if _untold(cost):
+    if not _free(cost):
         return f"Whether it costs test accuracy is not resolved: {change_}."
     return f"It {'raises test accuracy' if cost.low > 0 else 'costs no measurable test accuracy'}: {change_}."
 
