@@ -19,7 +19,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from rounds import Cost, Elsewhere, absent, headline, in_turns, machine, per, ratios, table, versions
+from rounds import Cost, Elsewhere, absent, by_both, fastest, headline, in_turns, machine, per, table, versions
 from setups import CNN, MLP, Setup, learning_rate, options
 
 CLAIM = "a population of 16 MLPs trains by DP-SGD at least 5 times as fast as by Opacus' fastest mode"
@@ -206,20 +206,12 @@ def compared(work: Work, given: argparse.Namespace) -> dict[str, list[Cost]]:
     print(table(costs, ours=ALONE, each=each))
     costs = per(costs, each)
     for what, name, base in (("private against not", ALONE, PLAIN), ("Poisson against a fixed batch", ALONE, FIXED)):
-        passed, by_core = (ratios(costs[name], costs[base], clock) for clock in ("seconds", "processor"))
-        print(f"{what}: {passed}, by processor time {by_core}")
-    fastest = fastest_of(costs)
-    if fastest:
+        print(f"{what}: {by_both(costs[name], costs[base])}")
+    best = fastest(costs, "Opacus")
+    if best:
         for name in (ALONE, POPULATION):
-            passed, by_core = (ratios(costs[fastest], costs[name], clock) for clock in ("seconds", "processor"))
-            print(f"{fastest} against {name}: {passed}, by processor time {by_core}")
+            print(f"{best} against {name}: {by_both(costs[best], costs[name])}")
     return costs
-
-
-def fastest_of(costs: dict[str, list[Cost]]) -> str | None:
-    """Opacus' fastest mode and number of threads, by the fastest round."""
-    names = [name for name in costs if name.startswith("Opacus")]
-    return min(names, key=lambda name: min(cost.seconds for cost in costs[name]), default=None)
 
 
 def main() -> None:
@@ -232,9 +224,9 @@ def main() -> None:
             larger = setup._replace(batch=256, records=2048)
             costs[setup.name] = compared(Work(larger, given.models or models, given.epochs or epochs), given)
     name = next(iter(costs))
-    fastest = fastest_of(costs[name])
-    against = f"{versions('opacus').split(', ')[-2]}, {name}, {fastest or 'not installed'}"
-    headline(CLAIM, against, costs[name][fastest] if fastest else [], costs[name][POPULATION])
+    best = fastest(costs[name], "Opacus")
+    against = f"{versions('opacus').split(', ')[-2]}, {name}, {best or 'not installed'}"
+    headline(CLAIM, against, costs[name][best] if best else [], costs[name][POPULATION])
 
 
 if __name__ == "__main__":

@@ -179,6 +179,12 @@ def ratios(theirs: Sequence[Cost], own: Sequence[Cost], clock: str = "seconds") 
     return {name: float(f"{of(found):.3g}") for name, of in named}
 
 
+def by_both(theirs: Sequence[Cost], own: Sequence[Cost]) -> str:
+    """The ratios by seconds passed and by processor time, for a line."""
+    passed, by_core = (ratios(theirs, own, clock) for clock in ("seconds", "processor"))
+    return f"{passed}, by processor time {by_core}"
+
+
 def headline(claim: str, against: str, theirs: Sequence[Cost], own: Sequence[Cost]) -> None:
     """Prints the ratio by processor time and then, as the last line, the claim's: by seconds passed.
 
@@ -214,16 +220,22 @@ def table(costs: Mapping[str, Sequence[Cost]], *, ours: str, each: Mapping[str, 
     return "\n".join(lines)
 
 
-def per(costs: Mapping[str, Sequence[Cost]], each: Mapping[str, float] | float) -> dict[str, list[Cost]]:
-    """What one of `each` things costs: for `headline`, where runs differ in their number."""
-    number = {name: each[name] if isinstance(each, Mapping) else each for name in costs}
-    return {
-        name: [
-            cost._replace(seconds=cost.seconds / number[name], processor=cost.processor / number[name])
-            for cost in found
-        ]
-        for name, found in costs.items()
-    }
+def per(
+    costs: Mapping[str, Sequence[Cost]], each: Mapping[str, float] | Callable[[Cost], float] | float
+) -> dict[str, list[Cost]]:
+    """What one of `each` things costs: for `headline`, where runs differ in their number; a function: rounds, too."""
+
+    def one(name: str, cost: Cost) -> Cost:
+        number = each(cost) if callable(each) else each[name] if isinstance(each, Mapping) else each
+        return cost._replace(seconds=cost.seconds / number, processor=cost.processor / number)
+
+    return {name: [one(name, cost) for cost in found] for name, found in costs.items()}
+
+
+def fastest(costs: Mapping[str, Sequence[Cost]], tool: str) -> str | None:
+    """Of the runs whose names begin with `tool` the fastest, by its fastest round; None where there is none."""
+    names = [name for name in costs if name.startswith(tool)]
+    return min(names, key=lambda name: min(cost.seconds for cost in costs[name]), default=None)
 
 
 def versions(*packages: str) -> str:

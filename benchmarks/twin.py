@@ -4,46 +4,47 @@ from __future__ import annotations
 
 import importlib
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-
-import privsec
-from privsec.targets.saved import leaves_of
 
 CLOSE = 1e-4
 """How far apart the answers of the two may be."""
 
 
-def twin(target: privsec.Target, x: np.ndarray, *, memory_format: str = "contiguous_format") -> Any:
-    """The network of `target` as a torch.nn.Module, channels first; it counts the records it is asked about (`asked`).
+def twin(
+    leaves: Mapping[str, np.ndarray], x: np.ndarray, logits: np.ndarray, *, memory_format: str = "contiguous_format"
+) -> Any:
+    """A network as a torch.nn.Module, channels first; it counts the records it is asked about (`asked`).
 
     Args:
-        target: grants its weights; an `mlp` with ReLU, or such a `cnn` all of whose convolutions are followed by
-            pooling.
+        leaves: its weights, as `privsec.targets.saved.leaves_of` names them: an `mlp` with ReLU, or such a `cnn` all of
+            whose convolutions are followed by pooling.
         x: [B, H, W, C], records on which both must answer alike.
+        logits: [B, classes], what ours answers.
         memory_format: of torch's convolutions; "channels_last", for which one has to ask, is faster on CPUs.
 
     Raises:
         AssertionError: they do not.
     """
     torch: Any = importlib.import_module("torch")
-    leaves = {name: torch.tensor(leaf) for name, leaf in leaves_of(target.params).items()}
-    for name, leaf in leaves.items():
+    tensors = {name: torch.tensor(leaf) for name, leaf in leaves.items()}
+    for name, leaf in tensors.items():
         if name.startswith("conv") and name.endswith("kernel"):
             kernel = leaf.reshape(3, 3, len(leaf) // 9, -1).permute(3, 2, 0, 1)
-            leaves[name] = kernel.contiguous(memory_format=getattr(torch, memory_format))
+            tensors[name] = kernel.contiguous(memory_format=getattr(torch, memory_format))
 
     class Twin(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.asked = 0
-            weights = [torch.nn.Parameter(leaf, requires_grad=False) for leaf in leaves.values()]
+            weights = [torch.nn.Parameter(leaf, requires_grad=False) for leaf in tensors.values()]
             self.weights = torch.nn.ParameterList(weights)  # a parameter tells other tools the device
 
         def forward(self, x: Any) -> Any:
             self.asked, x = self.asked + len(x), x.float()
-            of = dict(zip(leaves, self.weights, strict=True))
+            of = dict(zip(tensors, self.weights, strict=True))
             for kernel, bias in _layers(of, "conv"):
                 x = torch.nn.functional.max_pool2d(torch.nn.functional.conv2d(x, kernel, bias, padding=1), 2).relu()
             x = x.permute(0, 2, 3, 1).flatten(1)
@@ -55,7 +56,7 @@ def twin(target: privsec.Target, x: np.ndarray, *, memory_format: str = "contigu
     module = Twin().eval()
     with torch.no_grad():
         answers = module(channels_first(x)).numpy()
-    np.testing.assert_allclose(answers, target.logits(x), atol=CLOSE, rtol=0)
+    np.testing.assert_allclose(answers, logits, atol=CLOSE, rtol=0)
     return module
 
 

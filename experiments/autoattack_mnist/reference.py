@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import privsec
+from privsec.targets.saved import leaves_of
 
 TWIN = Path(__file__).parents[2] / "benchmarks" / "twin.py"
 
@@ -22,7 +23,7 @@ def in_turn(
     """What is found after each of the components `names`, which attacks what the others left, and after what time."""
     torch: Any = importlib.import_module("torch")
     tools: dict[str, Any] = runpy.run_path(str(TWIN))
-    module = tools["twin"](target, np.asarray(points.x))
+    module = tools["twin"](leaves_of(target.params), np.asarray(points.x), target.logits(points.x))
     x, y = tools["channels_first"](points.x), torch.tensor(np.asarray(points.y), dtype=torch.long)
     library = importlib.import_module("torchattacks")
     attack = library.AutoAttack(module, norm="Linf", eps=radius, n_classes=target.model.num_classes, seed=0)
