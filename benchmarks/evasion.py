@@ -1,6 +1,6 @@
 """How long evasion attacks take on MNIST, and what they find: ours and those of Foolbox and ART, on the same weights.
 
-python benchmarks/evasion.py [--data mnist.npz] [--net both] [--points 1000] [--looped 32] [--rounds 3] [--threads 2]
+python benchmarks/evasion.py [--data mnist.npz] [--net both] [--points 1000] [--looped 24] [--rounds 3] [--threads 2]
 
 PGD, Square and HopSkipJump on digits that the network knows. Every tool has a process of its own; Foolbox, which has no
 Square, and ART attack a PyTorch twin of the network, a CNN in torch's default layout and in channels-last. ART's
@@ -279,7 +279,7 @@ def main() -> None:
     parser.add_argument("--net", choices=("mlp", "cnn", "both"), default="both")
     parser.add_argument("--records", type=int, default=10_000, help="to train on")
     parser.add_argument("--points", type=int, default=1000, help="to attack")
-    parser.add_argument("--looped", type=int, default=32, help="how many of them ART's HopSkipJump attacks")
+    parser.add_argument("--looped", type=int, default=24, help="how many of them ART's HopSkipJump attacks")
     parser.add_argument("--rounds", type=int, default=3, help="in turns; Square, which takes long, runs once")
     parser.add_argument("--threads", type=int, default=CORES, help="of PyTorch, at most")
     parser.add_argument("--only", choices=ATTACKS)
