@@ -1,6 +1,6 @@
 """How long scores take once models have answered: RMIA and LiRA against pairs and loops, and every attack on scores.
 
-python benchmarks/scoring.py [--models 32] [--records 60000] [--classes 10] [--population 10000] [--rounds 5]
+python benchmarks/scoring.py [--models 256] [--records 60000] [--classes 10] [--population 10000] [--rounds 5]
 
 The other ways are re-stated here in NumPy: RMIA as the matrix of all likelihood ratios r(x) / r(z), as ML Privacy Meter
 and LeakPro compute it; LiRA as a loop over targets and records that picks each one's references and fits two normals.
@@ -155,7 +155,7 @@ def every_attack(models: int, records: int, population: int, classes: int) -> No
 def main() -> None:
     """Prints the three tables, then one JSON line: the pairwise matrix against ours."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    sizes = (("models", 32), ("records", 60_000), ("classes", 10), ("population", 10_000), ("rounds", 5))
+    sizes = (("models", 256), ("records", 60_000), ("classes", 10), ("population", 10_000), ("rounds", 5))
     for name, default in sizes:
         parser.add_argument(f"--{name}", type=int, default=default)
     given = parser.parse_args()

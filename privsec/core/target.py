@@ -250,11 +250,9 @@ class Target:
         def of_model(m: int) -> dict[str, np.ndarray]:
             one, parts = stack[m], []
             for start in starts:
-                rows = np.arange(start, start + chunk)
-                if self.traceable:
-                    rows = np.minimum(rows, examples.size - 1)  # one shape, also for the last chunk
-                else:
-                    rows = rows[rows < examples.size]  # each record is asked about once
+                rows: slice | np.ndarray = slice(start, start + chunk)
+                if self.traceable and start + chunk > examples.size:
+                    rows = np.minimum(np.arange(start, start + chunk), examples.size - 1)  # one shape for all chunks
                 parts.append(jax.device_get(_signals_of_chunk(one, names, examples.x[rows], examples.y[rows])))
             return {name: np.concatenate([part[name] for part in parts])[: examples.size] for name in names}
 

@@ -42,19 +42,7 @@ class Curve(NamedTuple):
         Raises:
             DataError: the shapes differ, or there is no member or no non-member.
         """
-        scores, member = np.asarray(scores, np.float64), np.asarray(member, bool)
-        if scores.shape != member.shape or scores.ndim != 1:
-            raise DataError(
-                f"scores and membership must be one value a record: got shapes {scores.shape} and {member.shape}"
-            )
-        scored = ~np.isnan(scores)
-        scores, member = scores[scored], member[scored]
-        if not member.any() or member.all():
-            raise DataError(
-                "a ROC needs members and non-members, but "
-                f"of {len(member)} scored records {int(member.sum())} are members. "
-                "Score records of both kinds; a larger query budget may do it."
-            )
+        scores, member = _scored(np.asarray(scores, np.float64), member)
         order = np.argsort(-scores, kind="stable")
         scores, ranked = scores[order], member[order]
         last = np.flatnonzero(np.append(scores[1:] != scores[:-1], True))  # a group of ties counts once it is complete
@@ -157,7 +145,12 @@ def auc(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"]) -> floa
     >>> auc(np.array([3.0, 2.0, 2.0, 1.0]), np.array([True, True, False, False]))
     0.875
     """
-    return Curve.of(scores, member).auc
+    scores, member = _scored(scores, member)
+    inside, outside = np.sort(scores[member]), np.sort(scores[~member])
+    below = not_above = np.searchsorted(outside, inside)
+    if np.any(outside[np.minimum(below, len(outside) - 1)] == inside):  # ties, of which half count
+        not_above = np.searchsorted(outside, inside, side="right")
+    return float((below.sum() + not_above.sum()) / 2 / (len(inside) * len(outside)))
 
 
 def tpr_at_fpr(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"], fpr: float) -> float:
@@ -177,3 +170,23 @@ def balanced_accuracy(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, "
     """
     tpr, fpr = Curve.of(scores, member).cross_fitted()
     return (1 + tpr - fpr) / 2
+
+
+def _scored(
+    scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"]
+) -> tuple[Real[np.ndarray, " S"], Bool[np.ndarray, " S"]]:
+    """The records that have a score, checked."""
+    scores, member = np.asarray(scores), np.asarray(member, bool)
+    if scores.shape != member.shape or scores.ndim != 1:
+        raise DataError(
+            f"scores and membership must be one value a record: got shapes {scores.shape} and {member.shape}"
+        )
+    scored = ~np.isnan(scores)
+    scores, member = scores[scored], member[scored]
+    if not member.any() or member.all():
+        raise DataError(
+            "a ROC needs members and non-members, but "
+            f"of {len(member)} scored records {int(member.sum())} are members. "
+            "Score records of both kinds; a larger query budget may do it."
+        )
+    return scores, member

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int
 
 GROUPS = 10
 """In how many groups of equal size records are averaged, at most."""
@@ -27,12 +27,17 @@ class Smoother(NamedTuple):
 
     level: Float64[np.ndarray, " N"]
     groups: list[np.ndarray]
+    centers: Float64[np.ndarray, " G"]
+    lines: Int[np.ndarray, " N"]
+    """After which center each record's straight line starts."""
 
     @classmethod
     def of(cls, level: Float64[np.ndarray, " N"]) -> Smoother:
         """Groups of equal size by level; records of equal level stay in their order."""
         count = int(np.clip(len(level) // FEWEST, 1, GROUPS))
-        return cls(level, np.array_split(np.argsort(level, kind="stable"), count))
+        groups = np.array_split(np.argsort(level, kind="stable"), count)
+        centers = np.array([np.mean(level[group]) for group in groups])
+        return cls(level, groups, centers, _lines(centers, level))
 
     def __call__(
         self, values: Float64[np.ndarray, " N"], at: Float64[np.ndarray, " K"] | None = None
@@ -54,7 +59,17 @@ class Smoother(NamedTuple):
         return np.array([statistic(values[group]) for group in self.groups])
 
     def _between(self, of_group: np.ndarray, at: np.ndarray | None) -> np.ndarray:
-        return np.interp(self.level if at is None else at, self._each(np.mean, self.level), of_group)
+        level, lines = (self.level, self.lines) if at is None else (at, _lines(self.centers, at))
+        if len(self.groups) == 1:
+            return np.full(level.shape, of_group[0])
+        apart = np.diff(self.centers)
+        rise = np.diff(of_group) / np.where(apart > 0, apart, 1.0)  # between equal centers nothing lies
+        inside = np.clip(level, self.centers[0], self.centers[-1])
+        return of_group[lines] + rise[lines] * (inside - self.centers[lines])
+
+
+def _lines(centers: Float64[np.ndarray, " G"], level: Float64[np.ndarray, " N"]) -> Int[np.ndarray, " N"]:
+    return np.clip(np.searchsorted(centers, level, side="right") - 1, 0, max(len(centers) - 2, 0))
 
 
 def falling(values: Float64[np.ndarray, " G"]) -> Float64[np.ndarray, " G"]:

@@ -14,7 +14,7 @@ def computed(logits, y) -> dict[str, np.ndarray]:
     return {name: np.asarray(signal.compute(log_scores, jnp.asarray(y))) for name, signal in SIGNALS.items()}
 
 
-@pytest.mark.parametrize("classes", [2, 3, 30])
+@pytest.mark.parametrize("classes", [2, 3, 30, 100])
 @pytest.mark.parametrize("spread", [0.1, 3.0, 15.0])
 def test_signals_equal_their_definitions(classes, spread):
     rng = np.random.default_rng(classes)
@@ -51,6 +51,15 @@ def test_top_scores_are_sorted_and_few():
     scores = computed(np.random.default_rng(0).standard_normal((5, 30)), np.zeros(5, int))["top_scores"]
     assert scores.shape == (5, TOP) and (np.diff(scores) <= 0).all()
     assert computed(np.zeros((5, 3)), np.zeros(5, int))["top_scores"].shape == (5, 3)
+
+
+@pytest.mark.parametrize("classes", [10, 100])
+def test_equal_and_infinite_top_scores_are_kept(classes):
+    """Few classes are sorted in another way than many."""
+    logits = np.zeros((2, classes), np.float32)
+    logits[0, 3:6], logits[1, 7] = 2.0, -np.inf
+    for row, found in zip(jax.nn.log_softmax(logits), computed(logits, np.zeros(2, int))["top_scores"], strict=True):
+        np.testing.assert_array_equal(found, np.sort(row)[::-1][:TOP])
 
 
 def test_scalars_are_one_number_a_record():

@@ -61,5 +61,4 @@ def outdone_population(
     >>> outdone_population(np.array([[0.0, 9.0]]), np.array([[-1.0, -2.0, 1.0]])).round(3)
     array([[0.625, 0.991]])
     """
-    above = np.stack([np.searchsorted(np.sort(z), x) for x, z in zip(phi, population, strict=True)])
-    return shadows.break_ties(above, phi.astype(np.float64), population.shape[1])
+    return shadows.break_ties(shadows.outdone(phi, population), phi.astype(np.float64), population.shape[1])

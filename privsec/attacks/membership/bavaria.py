@@ -14,7 +14,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
@@ -24,6 +23,7 @@ from pydantic import Field
 from scipy.special import polygamma
 
 from privsec.attacks.membership.lira import FLOOR, RESOLUTION, views
+from privsec.core import axis
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.errors import NotApplicable
@@ -35,7 +35,7 @@ from privsec.ops.smooth import Smoother
 Likelihood = Literal["student_t", "gaussian"]
 Row = Float64[np.ndarray, " N"]
 
-BLOCK = 8
+BLOCK = 64
 """Targets whose moments are held at once."""
 WEIGHTS = np.geomspace(1.5, 50.0, 200)
 """The values that `a`, the weight of the variance's prior, may take."""
@@ -118,10 +118,16 @@ def predictive_ratio(
         likelihood: see the field of `BaVarIA`.
     """
     scores = np.empty(phi.shape)
-    for row, answers in enumerate(_answers(references, included, usable)):
-        predictive = predict(answers) if online else predict_offline(answers)
-        targets = slice(row, row + 1) if len(usable) > 1 else slice(None)
-        scores[targets] = log_ratio(phi[targets].astype(np.float64), predictive, likelihood)
+    for start in range(0, len(usable), BLOCK):
+        answers = _answers(references, included, usable[start : start + BLOCK])
+
+        def one(row: int, answers: list[Answers] = answers, start: int = start) -> None:
+            predictive = predict(answers[row]) if online else predict_offline(answers[row])
+            targets = slice(start + row, start + row + 1) if len(usable) > 1 else slice(None)
+            scores[targets] = log_ratio(phi[targets].astype(np.float64), predictive, likelihood)
+
+        for _ in axis.over_models(one, range(len(answers))):
+            pass
     return scores
 
 
@@ -246,48 +252,58 @@ def _variance(squares: Row, freedom: Row) -> tuple[Row, Row]:
     """
     known = freedom > 0
     logs = np.log(np.maximum(squares[known] / freedom[known], 1e-12))
-    excess = float(np.var(logs) - polygamma(1, freedom[known] / 2).mean())
+    times = np.bincount(freedom[known].astype(int))  # degrees of freedom are whole numbers, and few
+    expected = polygamma(1, np.maximum(np.arange(len(times)), 1) / 2) @ times / times.sum()
+    excess = float(np.var(logs) - expected)
     a = float(np.interp(excess, polygamma(1, WEIGHTS)[::-1], WEIGHTS[::-1]))
     return (a + squares / 2) / (a + freedom / 2), 2 * a + freedom
 
 
 def _answers(
-    references: Float[np.ndarray, "M N"], included: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]
-) -> Iterator[Answers]:
-    """What each row of `usable` lets an attacker know."""
-    for start in range(0, len(usable), BLOCK):
-        rows = usable[start : start + BLOCK]
-        inside, outside = (_moments(references, chosen, rows) for chosen in (included, ~included))
-        for row, allowed in enumerate(rows):
-            mine = Moments(*(part[row] for part in inside)), Moments(*(part[row] for part in outside))
-            pairs = complements(included, allowed)
-            product = np.zeros(references.shape[1])
-            for a, b in pairs:
-                first, second = (references[m].astype(np.float64) for m in (a, b))
-                in_answer, out_answer = np.where(included[a], (first, second), (second, first))
-                product += (in_answer - mine[0].mean) * (out_answer - mine[1].mean)
-            yield Answers(*mine, len(pairs), product)
+    references: Float[np.ndarray, "M N"], included: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "B M"]
+) -> list[Answers]:
+    """What each row of `usable` lets an attacker know; the temporary arrays are those of a chunk of records."""
+    pairs = complements(included, usable)
+    distinct = sorted({pair for own in pairs for pair in own})
+    taken = np.array([[pair in own for pair in distinct] for own in map(set, pairs)], np.float64)
+    first, second = np.array(distinct, int).reshape(-1, 2).T
+    found = np.empty((2 * len(Moments._fields) + 1, len(usable), references.shape[1]))
+    for n in chunks(references.shape[1]):
+        known, was_in = references[:, n], included[:, n]
+        inside, outside = (moments(known, chosen, usable) for chosen in (was_in, ~was_in))
+        center = known.mean(axis=0, dtype=np.float64)
+        answers = known.astype(np.float64) - center
+        of_in = np.where(was_in[first], answers[first], answers[second])
+        of_out = answers[first] + answers[second] - of_in
+        # The sum of (IN answer - IN mean) (OUT answer - OUT mean), for all attackers by three matrix products.
+        mean_in, mean_out = inside.mean - center, outside.mean - center
+        product = taken @ (of_in * of_out) - mean_in * (taken @ of_out) - mean_out * (taken @ of_in)
+        product += taken.sum(axis=1, keepdims=True) * mean_in * mean_out
+        for part, into in zip((*inside, *outside, product), found, strict=True):
+            into[:, n] = part
+    return [
+        Answers(Moments(*found[:3, row]), Moments(*found[3:6, row]), len(twins), found[6, row])
+        for row, twins in enumerate(pairs)
+    ]
 
 
-def _moments(
-    references: Float[np.ndarray, "M N"], chosen: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "B M"]
-) -> Moments:
-    """`moments` of all records, the temporary arrays being those of a chunk."""
-    parts = [moments(references[:, n], chosen[:, n], usable) for n in chunks(references.shape[1])]
-    return Moments(*(np.concatenate(each, axis=1) for each in zip(*parts, strict=True)))
+def complements(included: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]) -> list[list[tuple[int, int]]]:
+    """For each row, pairs of its models of which one was trained on just the records that the other was not.
 
+    No model is in two pairs of a row.
 
-def complements(included: Bool[np.ndarray, "M N"], allowed: Bool[np.ndarray, " M"]) -> list[tuple[int, int]]:
-    """Pairs of allowed models of which each was trained on just the records that the other was not; none twice.
-
-    >>> complements(np.array([[True, False], [True, True], [False, True]]), np.ones(3, bool))
-    [(0, 2)]
+    >>> complements(np.array([[True, False], [True, True], [False, True]]), np.ones((1, 3), bool))
+    [[(0, 2)]]
     """
-    waiting: dict[bytes, list[int]] = {}
-    pairs = []
-    for m in np.flatnonzero(allowed):
-        if partners := waiting.get(np.packbits(~included[m]).tobytes()):
-            pairs.append((partners.pop(0), int(m)))
-        else:
-            waiting.setdefault(np.packbits(included[m]).tobytes(), []).append(int(m))
-    return pairs
+    own, other = ([np.packbits(row).tobytes() for row in side] for side in (included, ~included))
+    found = []
+    for allowed in usable:
+        waiting: dict[bytes, list[int]] = {}
+        pairs = []
+        for m in np.flatnonzero(allowed).tolist():
+            if partners := waiting.get(other[m]):
+                pairs.append((partners.pop(0), m))
+            else:
+                waiting.setdefault(own[m], []).append(m)
+        found.append(pairs)
+    return found

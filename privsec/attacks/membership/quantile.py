@@ -20,7 +20,7 @@ from jaxtyping import Float, Float64, Int
 from pydantic import Field
 
 from privsec.attacks.membership import shadows
-from privsec.core import keys
+from privsec.core import axis, keys
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.data import Array
@@ -36,6 +36,8 @@ CHECK, CALIBRATION = 0.15, 0.15
 FEATURES = 128
 """Records of more numbers are projected at random to this many."""
 BATCH = 256
+PACE = 5
+"""Steps between looks at the records that decide when to stop: a look costs more than a step."""
 LOG_SPREAD = 5.0
 """The log of the predicted deviation stays within this of that of all records."""
 
@@ -112,8 +114,7 @@ def outdone_calibration(
         z: how many predicted deviations a candidate's gap is above its predicted mean.
         calibration: the same of K calibration records.
     """
-    below = np.stack([np.searchsorted(np.sort(theirs), mine) for mine, theirs in zip(z, calibration, strict=True)])
-    return shadows.break_ties(below, z.astype(np.float64), calibration.shape[1])
+    return shadows.break_ties(shadows.outdone(z, calibration), z.astype(np.float64), calibration.shape[1])
 
 
 def regress(
@@ -142,17 +143,18 @@ def regress(
     """
     center, scale = gap[:, fit].mean(axis=1, keepdims=True), np.maximum(gap[:, fit].std(axis=1, keepdims=True), 1e-6)
     known, asked = (gap - center) / scale, (of_candidates - center) / scale
-    networks = _train_all(attack, x[fit], known[:, fit], x[check], known[:, check], jax.random.split(key, len(gap)))
-    predict = jax.vmap(_predict, in_axes=(0, None))
+    seeds, z, z_known = jax.random.split(key, len(gap)), np.empty(asked.shape), np.empty(known.shape)
+    to_fit, to_check, to_judge, everything = (jnp.asarray(part) for part in (x[fit], x[check], candidates, x))
 
-    def standardized(features: np.ndarray, values: np.ndarray) -> np.ndarray:
-        z = np.empty(values.shape)
-        for rows in chunks(len(features)):
-            mean, log_deviation = (np.asarray(part, np.float64) for part in predict(networks, features[rows]))
-            z[:, rows] = (values[:, rows] - mean) * np.exp(-log_deviation)
-        return z
+    def one(t: int) -> None:
+        network = _train(attack, to_fit, known[t, fit], to_check, known[t, check], seeds[t])
+        for into, features, values in ((z, to_judge, asked), (z_known, everything, known)):
+            mean, log_deviation = (np.asarray(part, np.float64) for part in _predict(network, features))
+            into[t] = (values[t] - mean) * np.exp(-log_deviation)
 
-    return standardized(candidates, asked), standardized(x, known)
+    for _ in axis.over_models(one, range(len(gap))):
+        pass
+    return z, z_known
 
 
 class Network(NamedTuple):
@@ -164,6 +166,7 @@ class Network(NamedTuple):
     outer_bias: jax.Array
 
 
+@jax.jit
 def _predict(network: Network, x: Array) -> tuple[jax.Array, jax.Array]:
     outputs = jax.nn.relu(x @ network.inner + network.inner_bias) @ network.outer + network.outer_bias
     return outputs[:, 0], LOG_SPREAD * jnp.tanh(outputs[:, 1] / LOG_SPREAD)
@@ -175,6 +178,7 @@ def _loss(network: Network, x: jax.Array, gap: jax.Array) -> jax.Array:
     return jnp.mean(log_deviation + 0.5 * jnp.square((gap - mean) * jnp.exp(-log_deviation)))
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _train(
     attack: Quantile, x: jax.Array, gap: jax.Array, x_check: jax.Array, check: jax.Array, key: jax.Array
 ) -> Network:
@@ -183,26 +187,19 @@ def _train(
     first, batches = jax.random.split(key)
     inner = jax.random.normal(first, (x.shape[1], attack.hidden)) * np.sqrt(2 / x.shape[1])
     network = Network(inner, jnp.zeros(attack.hidden), jnp.zeros((attack.hidden, 2)), jnp.zeros(2))
+    drawn = jax.random.randint(batches, (attack.steps, min(BATCH, len(x))), 0, len(x))
 
-    def step(state: tuple, number: jax.Array) -> tuple[tuple, None]:
+    def step(state: tuple, inputs: tuple[jax.Array, jax.Array]) -> tuple[tuple, None]:
         network, memory, best, lowest = state
-        rows = jax.random.randint(jax.random.fold_in(batches, number), (min(BATCH, len(x)),), 0, len(x))
+        number, rows = inputs
         gradient = jax.grad(_loss)(network, x[rows], gap[rows])
         updates, memory = optimizer.update(gradient, memory)
         network = jax.tree.map(jnp.add, network, updates)
-        loss = _loss(network, x_check, check)
+        due = ((number + 1) % PACE == 0) | (number + 1 == attack.steps)
+        loss = jax.lax.cond(due, lambda: _loss(network, x_check, check), lambda: jnp.asarray(jnp.inf))
         better = loss < lowest
         best = jax.tree.map(lambda new, old: jnp.where(better, new, old), network, best)
         return (network, memory, best, jnp.minimum(loss, lowest)), None
 
     start = (network, optimizer.init(network), network, _loss(network, x_check, check))
-    return jax.lax.scan(step, start, jnp.arange(attack.steps))[0][2]
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _train_all(
-    attack: Quantile, x: jax.Array, gap: jax.Array, x_check: jax.Array, check: jax.Array, keys: jax.Array
-) -> Network:
-    """The networks of T targets, stacked; the records are shared, `gap` and `check` are [T, ...]."""
-    train = functools.partial(_train, attack)
-    return jax.vmap(train, in_axes=(None, 0, None, 0, 0))(x, gap, x_check, check, keys)
+    return jax.lax.scan(step, start, (jnp.arange(attack.steps), drawn))[0][2]

@@ -6,16 +6,16 @@ References:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Bool, Float, Float64
+from jaxtyping import Bool, Float, Float64, Int
 from pydantic import Field
 
 from privsec.attacks.membership import shadows
+from privsec.core import axis
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.errors import NotApplicable
@@ -87,7 +87,14 @@ class RMIA(Attack):
 
 def log_probability(margin: Float[np.ndarray, " *shape"], temperature: float) -> Float64[np.ndarray, " *shape"]:
     """The log of sigmoid(margin / temperature); at temperature 1 the log-probability of the true class."""
-    return -np.logaddexp(0.0, -margin.astype(np.float64) / temperature)
+    logit = margin.astype(np.float64)
+    logit /= temperature
+    rest = np.abs(logit, out=np.empty_like(logit))
+    np.negative(rest, out=rest)
+    np.log1p(np.exp(rest, out=rest), out=rest)  # in place: np.logaddexp takes five times as long
+    np.minimum(logit, 0.0, out=logit)
+    logit -= rest
+    return logit
 
 
 def log_ratio(
@@ -137,7 +144,7 @@ def preferred_share(
 ) -> Float64[np.ndarray, "T N"]:
     """The share of population records z with r(x) >= gamma r(z): the empirical distribution of r(z) at r(x) / gamma.
 
-    One sort and a binary search instead of N x Z comparisons; records preferred to equally many z are ordered by r(x).
+    Records preferred to equally many z are ordered by r(x).
 
     Args:
         log_ratio: log r(x).
@@ -147,10 +154,8 @@ def preferred_share(
     Returns:
         Scores in (0, 1).
     """
-    beaten = [
-        np.searchsorted(np.sort(z), x - np.log(gamma), side="right") for x, z in zip(log_ratio, population, strict=True)
-    ]
-    return shadows.break_ties(np.stack(beaten), log_ratio, population.shape[1])
+    beaten = shadows.outdone(log_ratio - np.log(gamma), population, "right")
+    return shadows.break_ties(beaten, log_ratio, population.shape[1])
 
 
 def choose(
@@ -180,51 +185,86 @@ def choose(
     some = np.linspace(0, margins.shape[1] - 1, min(SAMPLE, margins.shape[1])).astype(int)
     margins, included = margins[:, some], included[:, some]
     rows, which = np.unique(usable, axis=0, return_inverse=True)
-    return np.array([_choose(margins, included, row, settings) for row in rows], np.float64)[which.reshape(-1)]
-
-
-def _choose(
-    margins: Float[np.ndarray, "M N"],
-    included: Bool[np.ndarray, "M N"],
-    usable: Bool[np.ndarray, " M"],
-    settings: Sequence[tuple[float, float | None]],
-) -> tuple[float, float | None]:
-    mine = np.flatnonzero(usable)
-    judges = mine[np.unique(np.linspace(0, len(mine) - 1, JUDGES).astype(int))]
-    helpers = np.zeros((len(judges), len(usable)), bool)
-    for row, judge in zip(helpers, judges, strict=True):
-        twin = ~(included[mine] == included[judge]).any(axis=1)
-        row[mine[~twin & (mine != judge)]] = True
-    enough = counts(~included, helpers).min(axis=0) >= 1
-    online = settings[0][1] is None
-    if online:
-        enough &= counts(included, helpers).min(axis=0) >= 1
-    if not enough.any():
-        if len({a for _, a in settings}) == 1:
-            return settings[0]
+    panels = Panels.of(included, rows, online=settings[0][1] is None)
+    if len({a for _, a in settings}) > 1 and not panels.enough.any(axis=1).all():
         raise NotApplicable(
             "too few references to choose `a` by attacking one with the others: train more, or state `a` (0.3, say)"
         )
-    margins, included = margins[:, enough], included[:, enough]
+    of_temperature = {t: [a for other, a in settings if other == t] for t, _ in settings}
+    tried = [(t, a) for t, shares in of_temperature.items() for a in shares]
+    quality = [panels.quality(log_probability(margins, t), included, shares) for t, shares in of_temperature.items()]
+    best = np.argmax(np.concatenate(quality, axis=1), axis=1)
+    return np.array(tried, np.float64)[best][which.reshape(-1)]
 
-    @functools.cache
-    def means(temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        log_p = log_probability(margins, temperature)
-        inside = log_mean_exp(log_p, included, helpers) if online else None
-        return log_p[judges], log_mean_exp(log_p, ~included, helpers), inside
 
-    def quality(setting: tuple[float, float | None]) -> float:
-        temperature, a = setting
-        log_p, outside, inside = means(temperature)
-        expected = _offline(outside, np.full((1, 1), a)) if inside is None else _balanced(outside, inside)
-        ratio = log_p - expected
-        return float(np.mean([auc(scores, member) for scores, member in zip(ratio, included[judges], strict=True)]))
+class Panels(NamedTuple):
+    """For each of R attackers, the references that play the target, and with which others each is attacked.
 
-    return max(settings, key=quality)
+    Attributes:
+        judges: these references, one attacker's after the other's.
+        helpers: the references usable against each: not itself, nor its complementary twin.
+        starts: where each attacker's judges start, and the end.
+        enough: on which candidates there are helpers enough against all of an attacker's judges.
+        online: whether helpers trained on a candidate are needed, too.
+    """
+
+    judges: Int[np.ndarray, " J"]
+    helpers: Bool[np.ndarray, "J M"]
+    starts: Int[np.ndarray, " R+1"]
+    enough: Bool[np.ndarray, "R N"]
+    online: bool
+
+    @classmethod
+    def of(cls, included: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "R M"], *, online: bool) -> Panels:
+        """`JUDGES` of each attacker's usable references, evenly spread."""
+        judges, helpers, starts = [], [], [0]
+        for allowed in usable:
+            mine = np.flatnonzero(allowed)
+            for judge in mine[np.unique(np.linspace(0, len(mine) - 1, JUDGES).astype(int))]:
+                twin = ~(included == included[judge]).any(axis=1)
+                judges.append(judge)
+                helpers.append(allowed & ~twin & (np.arange(len(allowed)) != judge))
+            starts.append(len(judges))
+        enough = counts(~included, np.stack(helpers)) >= 1
+        if online:
+            enough &= counts(included, np.stack(helpers)) >= 1
+        return cls(
+            np.array(judges),
+            np.stack(helpers),
+            np.array(starts),
+            np.logical_and.reduceat(enough, starts[:-1]),
+            online,
+        )
+
+    def quality(
+        self, log_p: Float64[np.ndarray, "M N"], included: Bool[np.ndarray, "M N"], shares: Sequence[float | None]
+    ) -> Float64[np.ndarray, "R S"]:
+        """The mean AUC of each attacker against its judges, with each `a`; -1 where none can be attacked."""
+        outside = log_mean_exp(log_p, ~included, self.helpers)
+        inside = log_mean_exp(log_p, included, self.helpers) if self.online else None
+        found = np.full((len(self.enough), len(shares)), -1.0)
+
+        def of_attacker(r: int) -> None:
+            panel, known = slice(self.starts[r], self.starts[r + 1]), self.enough[r]
+            own, out, member = (
+                of[:, known] for of in (log_p[self.judges[panel]], outside[panel], included[self.judges[panel]])
+            )
+            for s, a in enumerate(shares):
+                expected = (
+                    _offline(out, np.full((1, 1), a)) if inside is None else _balanced(out, inside[panel][:, known])
+                )
+                ratio = (own - expected).astype(np.float32)  # sorted in half of the time
+                found[r, s] = np.mean([auc(*one) for one in zip(ratio, member, strict=True)])
+
+        for _ in axis.over_models(of_attacker, np.flatnonzero(self.enough.any(axis=1)).tolist()):
+            pass
+        return found
 
 
 def _balanced(log_out: Float64[np.ndarray, "T N"], log_in: Float64[np.ndarray, "#T #N"]) -> Float64[np.ndarray, "T N"]:
-    return np.logaddexp(log_in, log_out) - np.log(2.0)
+    high, low = np.maximum(log_in, log_out), np.minimum(log_in, log_out)
+    gap = np.subtract(low, high, out=np.full(high.shape, -np.inf), where=low > -np.inf)
+    return high + np.log1p(np.exp(gap)) - np.log(2.0)
 
 
 def _offline(log_out: Float64[np.ndarray, "#T N"], a: Float[np.ndarray, "#T 1"]) -> Float64[np.ndarray, "_ N"]:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Real
+from jaxtyping import Bool, Float, Float64, Int, Real
 
+from privsec.core import axis
 from privsec.core.attack import Knowledge
 from privsec.core.data import Examples
 from privsec.core.errors import NotApplicable
 from privsec.core.target import Target
 from privsec.ops import leave_out
+
+LARGE = 1e300
+"""Infinity, where it is divided by itself."""
 
 
 class Shadows(NamedTuple):
@@ -116,6 +120,27 @@ def check_references(target: Target, knowledge: Knowledge) -> tuple[Bool[np.ndar
     return included, usable
 
 
+def outdone(
+    values: Float[np.ndarray, "T N"], known: Float[np.ndarray, "T K"], side: Literal["left", "right"] = "left"
+) -> Int[np.ndarray, "T N"]:
+    """How many known values of its row each value exceeds ("right": or equals).
+
+    A sort and a binary search instead of N x K comparisons.
+
+    >>> outdone(np.array([[2.0, 0.0]]), np.array([[2.0, 1.0, 3.0]])).tolist()
+    [[1, 0]]
+    """
+    found = np.empty(values.shape, np.int64)
+
+    def row(t: int) -> None:
+        order = np.argsort(values[t])  # a search is quicker for one value after the other
+        found[t, order] = np.searchsorted(np.sort(known[t]), values[t, order], side=side)
+
+    for _ in axis.over_models(row, range(len(values))):
+        pass
+    return found
+
+
 def break_ties(
     count: Real[np.ndarray, "T N"], by: Float[np.ndarray, "T N"], total: int | Real[np.ndarray, "#T N"]
 ) -> Float64[np.ndarray, "T N"]:
@@ -124,4 +149,12 @@ def break_ties(
     A fraction of `total` things takes no more than total + 1 values, and a false-positive rate below 1 / total would be
     out of its reach; among equal counts this orders records by `by`, any real number.
     """
-    return (count + 0.5 + np.arctan(by) / np.pi) / (total + 1.0)
+    by = np.clip(by.astype(np.float64), -LARGE, LARGE)
+    score = np.abs(by)
+    score += 1.0
+    np.divide(by, score, out=score)  # in (-1, 1); in place: the arrays are large
+    score += 1.0
+    score /= 2.0
+    score += count
+    score /= total + 1.0
+    return score

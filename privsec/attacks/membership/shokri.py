@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from pydantic import Field
 
 from privsec.attacks.membership import shadows
-from privsec.core import keys
+from privsec.core import axis, keys
 from privsec.core.access import Access
 from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.data import Array
@@ -50,12 +50,17 @@ class Shokri(Attack):
         rng = keys.generator(key)
         scores = np.empty(phi.shape)
         for targets, allowed in groups(usable, self.folds):
-            pairs = np.flatnonzero(np.repeat(allowed, len(y)))
-            pairs = rng.choice(pairs, min(self.samples, len(pairs)), replace=False)
-            m, n = np.divmod(pairs, len(y))
+            count = int(allowed.sum()) * len(y)
+            m, n = np.divmod(rng.choice(count, min(self.samples, count), replace=False), len(y))
+            m = np.flatnonzero(allowed)[m]
             classifier = fit(known_top[m, n], known_phi[m, n], y[n], included[m, n], knowledge.num_classes, self.ridge)
-            for t in targets if len(usable) > 1 else range(len(phi)):
+            own = targets.tolist() if len(usable) > 1 else range(len(phi))
+
+            def one(t: int, classifier: Classifier = classifier) -> None:
                 scores[t] = log_odds(classifier, top[t], phi[t], y)
+
+            for _ in axis.over_models(one, own):
+                pass
         return MembershipScores(scores)
 
 

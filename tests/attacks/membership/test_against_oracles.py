@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from privsec.attacks.membership import lira, rmia
+from privsec.attacks.membership import attack_r, lira, rmia
 from privsec.attacks.membership.attack_p import AttackP
 from privsec.attacks.membership.attack_r import AttackR
 from privsec.attacks.membership.confidence import Confidence
@@ -138,6 +138,19 @@ def test_attack_r(random):
     for t in range(len(phi)):
         same = count[t] == total[t]
         np.testing.assert_array_equal(np.argsort(scores[t, same]), np.argsort(z[t, same]))
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 1.0])
+def test_attack_r_counts_alike_whether_few_or_most_references_are_usable(share):
+    rng = np.random.default_rng(0)
+    phi, references = (np.round(rng.normal(size=(n, 40)), 1) for n in (5, 12))  # many are equal
+    phi[0, 0] = -np.inf
+    included, usable = rng.random((12, 40)) < 0.5, rng.random((5, 12)) < share
+    usable[:, 0], included[0] = True, False
+    below, total = oracle.outdone(phi, references, included, usable)
+    not_above, _ = oracle.outdone(np.nextafter(phi, np.inf), references, included, usable)
+    found = attack_r.outdone_share(phi, references, included, usable) * (total + 1)
+    np.testing.assert_array_equal(np.floor(found - (below + not_above) / 2 + 1e-9), 0)  # ties are broken in [0, 1)
 
 
 def test_attack_p(random):

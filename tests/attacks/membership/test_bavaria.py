@@ -118,8 +118,8 @@ def test_twins_that_move_apart_are_taken_for_what_they_are():
     fast = predictive_ratio(phi, phi, included, usable)
     alone = included.copy()
     alone[1::2, 0] ^= True  # one record is enough: no two models are complements any more
-    assert bavaria.complements(included, usable[0]) == [(2, 3), (4, 5), (6, 7), (8, 9)]
-    assert bavaria.complements(alone, usable[0]) == []
+    assert bavaria.complements(included, usable[:1]) == [[(2, 3), (4, 5), (6, 7), (8, 9)]]
+    assert bavaria.complements(alone, usable[:1]) == [[]]
     assert mean_auc(fast, included) > mean_auc(predictive_ratio(phi, phi, alone, usable), included)
 
 
