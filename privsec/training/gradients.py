@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,9 +13,14 @@ from jaxtyping import Float
 
 from privsec.core.recipe import Batch, Loss, Model, Params, Rates
 from privsec.ops import ascend, clip
+from privsec.ops.noise import gaussian
 
 CACHED = 16
 """Records whose activations in a convolutional network stay in a core's cache."""
+IMAGES = 64
+"""Records that a convolutional network takes at a time for a private gradient on an accelerator."""
+FEW = 16
+"""Records at a time of a Poisson batch beyond those that are expected."""
 
 Total = Callable[[Params, Batch, jax.Array], jax.Array]
 """(params, batch, key) -> number."""
@@ -56,7 +62,7 @@ def gradient_of_mean(total: Total, model: Model, params: Params, batch: Batch, k
         batch: the records.
         key: for what `total` draws.
     """
-    if _outgrows_the_cache(model, params, batch):
+    if jax.default_backend() == "cpu" and batch.weight.shape[0] > CACHED and _convolves(model, params, batch):
         filled = clip.padded(batch, CACHED)
         parts = jax.tree.map(lambda leaf: leaf.reshape(-1, CACHED, *leaf.shape[1:]), filled)
         keys = jax.random.split(key, parts.weight.shape[0])
@@ -71,44 +77,58 @@ def gradient_of_mean(total: Total, model: Model, params: Params, batch: Batch, k
     return jax.tree.map(lambda leaf: leaf / real, summed)
 
 
-def _outgrows_the_cache(model: Model, params: Params, batch: Batch) -> bool:
-    if jax.default_backend() != "cpu" or model.tapped is None or batch.weight.shape[0] <= CACHED:
+def _convolves(model: Model, params: Params, batch: Batch) -> bool:
+    """Whether some layer's output is an image of channels."""
+    if model.tapped is None:
         return False
     _, taps = jax.eval_shape(model.tapped, params, batch.x, None)
-    return any(tap.outputs.ndim == 4 for tap in taps.values())  # an image of channels
+    return any(tap.outputs.ndim == 4 for tap in taps.values())
 
 
 @dataclass(frozen=True)
 class PrivateGradient:
     """DP-SGD's gradient: (sum of clipped per-example gradients + N(0, (sigma C)^2)) / expected batch size.
 
-    Microbatches are summed in a loop that ends after the last record of positive weight, wherever that stands, so
-    padding for the Poisson tail costs nothing. Rates: `clip_norm` C, `noise_multiplier` sigma.
+    As many records as are expected are taken at once. What a batch holds beyond them is summed a few at a time, in a
+    loop that ends after the last record of positive weight, wherever that stands: padding for the Poisson tail costs
+    nothing. Of a convolutional network all records are taken a few at a time.
+
+    Rates: `clip_norm` C, `noise_multiplier` sigma.
 
     Attributes:
         expected_batch: sampling rate times records, not the size drawn: that one is private too.
-        microbatch: records of one backward pass, where a CPU's cache does not ask for fewer; bounds the memory,
-            changes no more than rounding.
+        microbatch: records of one backward pass, at most; bounds the memory, changes no more than rounding.
 
     References: Abadi et al. 2016, arXiv 1607.00133.
     """
 
     expected_batch: float
-    microbatch: int = 64
+    microbatch: int = 256
 
     def __call__(self, model: Model, loss: Loss, params: Params, batch: Batch, rates: Rates, key: jax.Array) -> Params:
         """The private gradient, shaped like `params`."""
         clip_norm, sigma = rates["clip_norm"], rates["noise_multiplier"]
-        size = CACHED if _outgrows_the_cache(model, params, batch) else self.microbatch
-        size = min(size, self.microbatch, batch.weight.shape[0])
-        batch = clip.padded(batch, size)
 
-        def add(i: jax.Array, total: Params) -> Params:
-            part = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, i * size, size), batch)
-            return jax.tree.map(jnp.add, total, clip.clipped_sum(model, loss, params, part, clip_norm)[0])
+        def add_up(total: Params, of: Batch, size: int, count: jax.Array | int) -> Params:
+            def add(i: jax.Array, total: Params) -> Params:
+                part = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, i * size, size), of)
+                return jax.tree.map(jnp.add, total, clip.clipped_sum(model, loss, params, part, clip_norm)[0])
 
-        last = jnp.max(jnp.where(batch.weight > 0, jnp.arange(batch.weight.shape[0]) + 1, 0))
-        total = jax.lax.fori_loop(0, (last + size - 1) // size, add, jax.tree.map(jnp.zeros_like, params))
+            return jax.lax.fori_loop(0, count, add, total)
+
+        total, sure, few = jax.tree.map(jnp.zeros_like, params), 0, FEW
+        if _convolves(model, params, batch):
+            few = CACHED if jax.default_backend() == "cpu" else IMAGES
+        else:
+            sure = min(round(self.expected_batch), batch.weight.shape[0])
+            count = max(1, math.ceil(sure / self.microbatch))
+            sure -= sure % count
+            total = add_up(total, batch, sure // count, count)
+        few = min(few, self.microbatch)
+        rest = clip.padded(jax.tree.map(lambda leaf: leaf[sure:], batch), few)
+        if rest.weight.size:
+            last = jnp.max(jnp.where(rest.weight > 0, jnp.arange(rest.weight.size) + 1, 0))
+            total = add_up(total, rest, few, (last + few - 1) // few)
         noisy = _add_noise(total, sigma * clip_norm, key)
         return jax.tree.map(lambda leaf: leaf / self.expected_batch, noisy)
 
@@ -163,7 +183,7 @@ def bounds(model: Model, box: tuple[float, float] | None) -> ascend.Box | None:
 def _add_noise(tree: Params, scale: jax.Array | float, key: jax.Array) -> Params:
     """`tree` plus independent N(0, scale^2) on every number, from one draw."""
     leaves, structure = jax.tree.flatten(tree)
-    noise = jax.random.normal(key, (sum(leaf.size for leaf in leaves),)) * scale
+    noise = gaussian(key, sum(leaf.size for leaf in leaves), scale)
     start, noisy = 0, []
     for leaf in leaves:
         noisy.append(leaf + noise[start : start + leaf.size].reshape(leaf.shape))
