@@ -39,6 +39,10 @@ def over_models(function: Callable[[int], Result], models: Iterable[int]) -> Ite
     The results do not depend on how many workers there are. An exception of `function` is raised here, after the models
     in flight have ended; a consumer that stops early leaves no thread behind.
     """
+    models = list(models)
+    if len(models) == 1:  # threads would take longer to start than a small function takes
+        yield models[0], function(models[0])
+        return
     pending: dict = {}
     with ThreadPoolExecutor(max_workers=workers(), thread_name_prefix="privsec-model") as pool:
         try:

@@ -80,8 +80,8 @@ class Conv(Dense):
     """A convolution (SAME padding) as a dense layer over patches.
 
     Explicit patches keep the fast matrix product inside `lax.scan`, where XLA's CPU convolution gradient is an order of
-    magnitude slower (jax issue 12868), and they are what per-example clipping needs. Where nobody looks, accelerators
-    convolve, and so do CPUs as long as nothing is differentiated.
+    magnitude slower (jax issue 12868), and they are what per-example clipping needs; only the gradient by the input is
+    a convolution. Where nobody looks, accelerators convolve, and so do CPUs as long as nothing is differentiated.
     """
 
     def __init__(self, inputs: int, outputs: int, *, width: int = 3, stride: int = 1, rngs: nnx.Rngs) -> None:
@@ -90,6 +90,9 @@ class Conv(Dense):
 
     def __call__(self, a: Float[jax.Array, "B H W I"], tap: Taps) -> Float[jax.Array, "B _ _ O"]:
         on_cpu = jax.default_backend() == "cpu"
+        if tap.watching and on_cpu:
+            z = trained_convolution(a, self.kernel[...], self.width, self.stride) + self.bias[...]
+            return tap(self, patches(a, self.width, self.stride), z)
         if tap.watching or (on_cpu and self._thin):
             return super().__call__(patches(a, self.width, self.stride), tap)
         convolve = forward_convolution if on_cpu else convolution
@@ -138,8 +141,7 @@ def patches(
 
     Window entries are ordered (row, column, channel).
     """
-    size, strides = (width, width), (stride, stride)
-    return windows(x, size, strides, jax.lax.padtype_to_pads(x.shape[1:3], size, strides, "SAME"))
+    return jnp.concatenate(_places(x, *_same(x, width, stride)), axis=-1)
 
 
 def windows(
@@ -158,6 +160,17 @@ def windows(
         padding: zeros before and after each axis.
         dilation: steps between the places of a window; 1 where None.
     """
+    return jnp.concatenate(_places(x, size, strides, padding, dilation), axis=-1)
+
+
+def _places(
+    x: Float[jax.Array, "B *spatial C"],
+    size: Sequence[int],
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    dilation: Sequence[int] | None = None,
+) -> list[Float[jax.Array, "B *positions C"]]:
+    """What every window has in its first place, in its second, ..."""
     if any(map(any, padding)):
         x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
     dilation = dilation or (1,) * len(size)
@@ -165,7 +178,13 @@ def windows(
     for length, places, stride, step in zip(x.shape[1:-1], size, strides, dilation, strict=True):
         last = (length - (places - 1) * step - 1) // stride * stride
         axes.append([slice(first, first + last + 1, stride) for first in range(0, places * step, step)])
-    return jnp.concatenate([x[:, *at] for at in itertools.product(*axes)], axis=-1)
+    return [x[:, *at] for at in itertools.product(*axes)]
+
+
+def _same(x: jax.Array, width: int, stride: int) -> tuple[tuple[int, ...], tuple[int, ...], Sequence[tuple[int, int]]]:
+    """Size, strides and padding of the windows of a SAME convolution."""
+    size, strides = (width, width), (stride, stride)
+    return size, strides, jax.lax.padtype_to_pads(x.shape[1:3], size, strides, "SAME")
 
 
 def max_pool(x: Float[jax.Array, "B H W C"]) -> Float[jax.Array, "B H//2 W//2 C"]:
@@ -190,6 +209,36 @@ def convolution(
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def trained_convolution(
+    x: Float[jax.Array, "B H W I"], kernel: Float[jax.Array, "P O"], width: int, stride: int = 1
+) -> Float[jax.Array, "B _ _ O"]:
+    """`patches(x, width, stride) @ kernel`, both of whose gradients are fast on CPUs.
+
+    Thin windows lie behind each other, one place after the other, instead of side by side.
+    """
+    if kernel.shape[0] > THIN:
+        return patches(x, width, stride) @ kernel
+    batch, rows, columns, channels = x.shape
+    planes = jnp.moveaxis(x, -1, 0).reshape(channels * batch, rows, columns, 1)
+    places = jnp.stack(_places(planes, *_same(x, width, stride)))
+    product = jnp.tensordot(places.reshape(len(kernel), -1), kernel, axes=(0, 0))
+    return product.reshape(batch, *places.shape[2:4], -1)
+
+
+@functools.partial(trained_convolution.defjvp, symbolic_zeros=True)
+def _(width: int, stride: int, primals: tuple, tangents: tuple) -> tuple:
+    x, kernel = primals
+    by_x, by_kernel = tangents
+    z = trained_convolution(x, kernel, width, stride)
+    moved = jnp.zeros_like(z)
+    if type(by_kernel) is not SymbolicZero:
+        moved += trained_convolution(x, by_kernel, width, stride)
+    if type(by_x) is not SymbolicZero:
+        moved += _turned(by_x, kernel, width) if stride == 1 else patches(by_x, width, stride) @ kernel
+    return z, moved
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def forward_convolution(
     x: Float[jax.Array, "B H W I"], kernel: Float[jax.Array, "P O"], width: int, stride: int = 1
 ) -> Float[jax.Array, "B _ _ O"]:
@@ -203,12 +252,14 @@ def _(width: int, stride: int, primals: tuple, tangents: tuple) -> tuple:
     if stride != 1 or type(tangents[1]) is not SymbolicZero:
         filled = tuple(map(_filled, tangents, primals))
         return jax.jvp(lambda x, kernel: patches(x, width, stride) @ kernel, primals, filled)
-    # An attack follows the record, not the weights. What is transposed is written the other way round, so that its
-    # transpose has the layout that XLA's CPU convolution is fast in.
+    # An attack follows the record, not the weights.
+    return convolution(x, kernel, width), _turned(_filled(tangents[0], x), kernel, width)
+
+
+def _turned(x: Float[jax.Array, "B H W I"], kernel: Float[jax.Array, "P O"], width: int) -> Float[jax.Array, "B H W O"]:
+    """`convolution`, whose transpose has the layout that XLA's CPU convolution is fast in."""
     turned = kernel.reshape(width, width, x.shape[-1], -1).swapaxes(2, 3)
-    layout = ("NHWC", "HWOI", "NHWC")
-    moved = jax.lax.conv_general_dilated(_filled(tangents[0], x), turned, (1, 1), "SAME", dimension_numbers=layout)
-    return convolution(x, kernel, width), moved
+    return jax.lax.conv_general_dilated(x, turned, (1, 1), "SAME", dimension_numbers=("NHWC", "HWOI", "NHWC"))
 
 
 @jax.custom_jvp

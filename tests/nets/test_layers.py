@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from privsec.nets.layers import Conv, Dense, GroupNorm, Taps, max_pool, patches
+from privsec.nets.layers import Conv, Dense, GroupNorm, Taps, max_pool, patches, trained_convolution
 
 SIZES = [(6, 6), (7, 5), (1, 1), (2, 9)]
 
@@ -32,10 +32,47 @@ def test_an_accelerators_convolution_is_that_over_patches(width, stride, monkeyp
     seen = layer(x, Taps())
     np.testing.assert_allclose(layer(x, Taps(watching=False)), seen, atol=1e-5)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    np.testing.assert_array_equal(layer(x, Taps()), seen)
+    np.testing.assert_allclose(layer(x, Taps()), seen, atol=1e-6)
     unwatched = Taps(watching=False)
     np.testing.assert_allclose(layer(x, unwatched), seen, atol=1e-5)
     assert not unwatched.seen
+
+
+@pytest.mark.parametrize(("width", "stride"), [(1, 2), (3, 1), (4, 2), (5, 1)])
+@pytest.mark.parametrize("channels", [1, 3, 6])
+def test_a_training_convolves_as_over_patches_with_all_derivatives(channels, width, stride):
+    rng = np.random.default_rng(0)
+    shapes = (2, 7, 6, channels), (width * width * channels, 4)
+    point, along = ([jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes] for _ in range(2))
+
+    def over_patches(x, kernel):
+        return patches(x, width, stride) @ kernel
+
+    def trained(x, kernel):
+        return trained_convolution(x, kernel, width, stride)
+
+    for of in (0, 1, (0, 1)):  # what is not differentiated takes another way
+
+        def derivatives(function, of=of):
+            def bent(x, kernel):
+                return jnp.sum(jnp.sin(function(x, kernel)))
+
+            def forward(*moved):
+                whole = dict(enumerate(point)) | dict(zip(np.atleast_1d(of).tolist(), moved, strict=True))
+                return function(*whole.values())
+
+            mine = [(point[i], along[i]) for i in np.atleast_1d(of)]
+            gradient = jax.grad(bent, argnums=of)
+            return (
+                function(*point),
+                jax.jvp(forward, *zip(*mine, strict=True))[1],
+                gradient(*point),
+                jax.jvp(gradient, tuple(point), tuple(along))[1],
+                jax.vmap(gradient, in_axes=(None, 0))(point[0], jnp.stack([point[1], along[1]])),
+            )
+
+        for found, expected in zip(*map(jax.tree.leaves, map(derivatives, (trained, over_patches))), strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.parametrize(("width", "stride"), [(1, 2), (3, 1), (4, 2)])
