@@ -57,6 +57,12 @@ def over_models(function: Callable[[int], Result], models: Iterable[int]) -> Ite
                 future.cancel()
 
 
+def each_model(function: Callable[[int], None], models: Iterable[int]) -> None:
+    """`over_models` for what `function` does, and not for what it returns."""
+    for _ in over_models(function, models):
+        pass
+
+
 def over_members(function: Callable[[Part], Result], stacked: Part) -> Result:
     """`function` of each member of one model, from leaves [members, ...] to such leaves; to be compiled.
 

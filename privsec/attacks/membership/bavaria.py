@@ -126,8 +126,7 @@ def predictive_ratio(
             targets = slice(start + row, start + row + 1) if len(usable) > 1 else slice(None)
             scores[targets] = log_ratio(phi[targets].astype(np.float64), predictive, likelihood)
 
-        for _ in axis.over_models(one, range(len(answers))):
-            pass
+        axis.each_model(one, range(len(answers)))
     return scores
 
 

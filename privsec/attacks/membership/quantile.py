@@ -152,8 +152,7 @@ def regress(
             mean, log_deviation = (np.asarray(part, np.float64) for part in _predict(network, features))
             into[t] = (values[t] - mean) * np.exp(-log_deviation)
 
-    for _ in axis.over_models(one, range(len(gap))):
-        pass
+    axis.each_model(one, range(len(gap)))
     return z, z_known
 
 

@@ -256,8 +256,7 @@ class Panels(NamedTuple):
                 ratio = (own - expected).astype(np.float32)  # sorted in half of the time
                 found[r, s] = np.mean([auc(*one) for one in zip(ratio, member, strict=True)])
 
-        for _ in axis.over_models(of_attacker, np.flatnonzero(self.enough.any(axis=1)).tolist()):
-            pass
+        axis.each_model(of_attacker, np.flatnonzero(self.enough.any(axis=1)).tolist())
         return found
 
 

@@ -136,8 +136,7 @@ def outdone(
         order = np.argsort(values[t])  # a search is quicker for one value after the other
         found[t, order] = np.searchsorted(np.sort(known[t]), values[t, order], side=side)
 
-    for _ in axis.over_models(row, range(len(values))):
-        pass
+    axis.each_model(row, range(len(values)))
     return found
 
 

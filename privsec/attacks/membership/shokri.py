@@ -59,8 +59,7 @@ class Shokri(Attack):
             def one(t: int, classifier: Classifier = classifier) -> None:
                 scores[t] = log_odds(classifier, top[t], phi[t], y)
 
-            for _ in axis.over_models(one, own):
-                pass
+            axis.each_model(one, own)
         return MembershipScores(scores)
 
 
