@@ -10,7 +10,8 @@ from flax import nnx
 from pydantic import Field, PositiveInt
 
 from privsec.nets.base import ACTIVATIONS, Activation, Net
-from privsec.nets.layers import Conv, Dense, Taps, max_pool
+from privsec.nets.convolutions import max_pool
+from privsec.nets.layers import Conv, Dense, Taps
 
 RISING = {"relu", "tanh", "softplus"}
 """Activations that commute with a maximum: after pooling, a quarter of the values is left to them."""

@@ -20,7 +20,8 @@ from flax.linen.linear import canonicalize_padding
 from privsec.core.errors import ConfigError
 from privsec.core.recipe import Layer, Model, Params, Tap
 from privsec.nets.adapt import evaluation, refuse_state, without_dropout, without_taps
-from privsec.nets.layers import Taps, windows
+from privsec.nets.convolutions import windows
+from privsec.nets.layers import Taps
 from privsec.nets.probe import PROBES, probed
 
 Call = tuple[tuple[str, Any], ...]

@@ -88,6 +88,28 @@ def log_mean_exp(
         return center + np.log(usable @ (chosen * relative)) - np.log(np.maximum(usable @ chosen, 1.0))
 
 
+def complements(included: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]) -> list[list[tuple[int, int]]]:
+    """For each row, pairs of its models of which one was trained on just the records that the other was not.
+
+    No model is in two pairs of a row.
+
+    >>> complements(np.array([[True, False], [True, True], [False, True]]), np.ones((1, 3), bool))
+    [[(0, 2)]]
+    """
+    own, other = ([np.packbits(row).tobytes() for row in side] for side in (included, ~included))
+    found = []
+    for allowed in usable:
+        waiting: dict[bytes, list[int]] = {}
+        pairs = []
+        for m in np.flatnonzero(allowed).tolist():
+            if partners := waiting.get(other[m]):
+                pairs.append((partners.pop(0), m))
+            else:
+                waiting.setdefault(own[m], []).append(m)
+        found.append(pairs)
+    return found
+
+
 def _center(values: Float[np.ndarray, "M N"]) -> Float64[np.ndarray, "1 N"]:
     """Each record's lower median over some references: it occurs, and few outliers do not move it."""
     some = values[:: max(1, len(values) // SOME)]

@@ -16,7 +16,7 @@ from privsec.attacks.membership.rmia import preferred_share
 from privsec.core.signals import margin
 from privsec.defenses.outputs.noise import draw
 from privsec.measures.intervals import cluster_mean
-from privsec.nets.layers import patches
+from privsec.nets.convolutions import patches
 from privsec.ops.ascend import project_ball
 from privsec.ops.leave_out import moments
 from privsec.training.gradients import cross_entropy

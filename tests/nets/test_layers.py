@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from privsec.nets.layers import Conv, Dense, GroupNorm, Taps, max_pool, patches, trained_convolution
+from privsec.nets.convolutions import max_pool, patches, trained_convolution
+from privsec.nets.layers import Conv, Dense, GroupNorm, Taps
 
 SIZES = [(6, 6), (7, 5), (1, 1), (2, 9)]
 

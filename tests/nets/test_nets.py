@@ -13,7 +13,8 @@ from privsec.core.spec import SpecError
 from privsec.nets.adapt import from_nnx
 from privsec.nets.base import ACTIVATIONS, model_of, parameter_count
 from privsec.nets.cnn import CNN
-from privsec.nets.layers import Dense, max_pool, patches
+from privsec.nets.convolutions import max_pool, patches
+from privsec.nets.layers import Dense
 from privsec.nets.mlp import MLP
 from privsec.nets.wide_resnet import WideResNet
 

@@ -59,6 +59,6 @@ def outdone_population(
 
     >>> import numpy as np
     >>> outdone_population(np.array([[0.0, 9.0]]), np.array([[-1.0, -2.0, 1.0]])).round(3)
-    array([[0.625, 0.991]])
+    array([[0.625, 0.988]])
     """
     return shadows.break_ties(shadows.outdone(phi, population), phi.astype(np.float64), population.shape[1])

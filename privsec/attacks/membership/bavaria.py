@@ -29,7 +29,7 @@ from privsec.core.attack import Attack, Family, Knowledge, Part
 from privsec.core.errors import NotApplicable
 from privsec.core.evidence import MembershipScores
 from privsec.core.target import Target
-from privsec.ops.leave_out import Moments, chunks, moments
+from privsec.ops.leave_out import Moments, chunks, complements, moments
 from privsec.ops.smooth import Smoother
 
 Likelihood = Literal["student_t", "gaussian"]
@@ -284,25 +284,3 @@ def _answers(
         Answers(Moments(*found[:3, row]), Moments(*found[3:6, row]), len(twins), found[6, row])
         for row, twins in enumerate(pairs)
     ]
-
-
-def complements(included: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "T M"]) -> list[list[tuple[int, int]]]:
-    """For each row, pairs of its models of which one was trained on just the records that the other was not.
-
-    No model is in two pairs of a row.
-
-    >>> complements(np.array([[True, False], [True, True], [False, True]]), np.ones((1, 3), bool))
-    [[(0, 2)]]
-    """
-    own, other = ([np.packbits(row).tobytes() for row in side] for side in (included, ~included))
-    found = []
-    for allowed in usable:
-        waiting: dict[bytes, list[int]] = {}
-        pairs = []
-        for m in np.flatnonzero(allowed).tolist():
-            if partners := waiting.get(other[m]):
-                pairs.append((partners.pop(0), m))
-            else:
-                waiting.setdefault(own[m], []).append(m)
-        found.append(pairs)
-    return found

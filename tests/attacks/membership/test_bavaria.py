@@ -12,6 +12,7 @@ from privsec.attacks.membership.bavaria import BaVarIA, Predictive, predictive_r
 from privsec.attacks.membership.lira import LiRA, likelihood_ratio
 from privsec.attacks.membership.rmia import RMIA
 from privsec.core.errors import NotApplicable
+from privsec.ops.leave_out import complements
 from tests.attacks.membership.banks import bank, pairs, usable_of
 from tests.oracles import bavaria as oracle
 from tests.oracles.membership import auc, true_class
@@ -118,8 +119,8 @@ def test_twins_that_move_apart_are_taken_for_what_they_are():
     fast = predictive_ratio(phi, phi, included, usable)
     alone = included.copy()
     alone[1::2, 0] ^= True  # one record is enough: no two models are complements any more
-    assert bavaria.complements(included, usable[:1]) == [[(2, 3), (4, 5), (6, 7), (8, 9)]]
-    assert bavaria.complements(alone, usable[:1]) == [[]]
+    assert complements(included, usable[:1]) == [[(2, 3), (4, 5), (6, 7), (8, 9)]]
+    assert complements(alone, usable[:1]) == [[]]
     assert mean_auc(fast, included) > mean_auc(predictive_ratio(phi, phi, alone, usable), included)
 
 
