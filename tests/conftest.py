@@ -21,6 +21,7 @@ jaxtyping.install_import_hook(
         "privsec.core.signals",
         "privsec.defenses.outputs",
         "privsec.measures",
+        "privsec.nets.convolutions",
         "privsec.nets.layers",
         "privsec.ops",
         "privsec.training.gradients",
