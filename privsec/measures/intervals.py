@@ -17,6 +17,7 @@ from scipy.special import betaincinv, ndtri, stdtr, stdtrit
 
 from privsec.core.errors import DataError
 from privsec.core.estimate import Direction, Estimate, unresolved
+from privsec.measures.roc import below
 
 Values = Real[np.ndarray, " T"] | Sequence[float]
 """One number a target."""
@@ -109,17 +110,11 @@ def delong(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " N"]) -> tu
     inside, outside = scores[attacked & member], scores[attacked & ~member]
     if not len(inside) or not len(outside):
         raise DataError("an AUC needs at least one member and one non-member with a score")
-    wins = _share_below(inside, outside)  # of each member, over the non-members
-    losses = _share_below(outside, inside)
+    wins = below(inside, outside) / len(outside)  # of each member, over the non-members
+    losses = below(outside, inside) / len(inside)
     if min(len(inside), len(outside)) < 2:
         return float(wins.mean()), math.nan
     return float(wins.mean()), math.sqrt(wins.var(ddof=1) / len(wins) + losses.var(ddof=1) / len(losses))
-
-
-def _share_below(of: Float64[np.ndarray, " P"], among: Float64[np.ndarray, " Q"]) -> Float64[np.ndarray, " P"]:
-    """For each value the share of `among` that lies below it, ties counted half."""
-    among = np.sort(among)
-    return (np.searchsorted(among, of, "left") + np.searchsorted(among, of, "right")) / (2 * len(among))
 
 
 def cluster_mean(values: Values, clusters: Ids, seeds: Ids | None = None) -> ClusterMean:

@@ -146,11 +146,22 @@ def auc(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"]) -> floa
     0.875
     """
     scores, member = _scored(scores, member)
-    inside, outside = np.sort(scores[member]), np.sort(scores[~member])
-    below = not_above = np.searchsorted(outside, inside)
-    if np.any(outside[np.minimum(below, len(outside) - 1)] == inside):  # ties, of which half count
-        not_above = np.searchsorted(outside, inside, side="right")
-    return float((below.sum() + not_above.sum()) / 2 / (len(inside) * len(outside)))
+    inside, outside = scores[member], scores[~member]
+    # A search is quicker for one value after the other.
+    return float(below(np.sort(inside), outside).sum() / (len(inside) * len(outside)))
+
+
+def below(of: Real[np.ndarray, " P"], among: Real[np.ndarray, " Q"]) -> Float64[np.ndarray, " P"]:
+    """How many of `among` lie below each value, ties counted half.
+
+    >>> below(np.array([2.0, 0.0]), np.array([1.0, 2.0, 3.0])).tolist()
+    [1.5, 0.0]
+    """
+    among = np.sort(among)
+    less = not_above = np.searchsorted(among, of)
+    if len(among) and np.any(among[np.minimum(less, len(among) - 1)] == of):
+        not_above = np.searchsorted(among, of, side="right")
+    return (less + not_above) / 2
 
 
 def tpr_at_fpr(scores: Real[np.ndarray, " N"], member: Bool[np.ndarray, " _N"], fpr: float) -> float:

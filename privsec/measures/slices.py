@@ -19,7 +19,7 @@ from privsec.core.estimate import Estimate, unresolved
 from privsec.core.evidence import MembershipScores
 from privsec.measures import membership
 from privsec.measures.intervals import Measure, clopper_pearson, cluster_mean, clustered, delong, holm
-from privsec.measures.roc import Curve, allowed_false_positives
+from privsec.measures.roc import Curve, allowed_false_positives, below
 
 FEWEST = 5
 """A target with fewer members or non-members in a slice gives no value for it."""
@@ -131,8 +131,8 @@ class _OfAll(NamedTuple):
         allowed = int(allowed_false_positives(FPR, curve.negatives))
         inside, outside = member & ~np.isnan(scores), ~member & ~np.isnan(scores)
         wins = np.zeros(scores.shape)
-        wins[inside] = _below(scores[inside], scores[outside])
-        wins[outside] = curve.positives - _below(scores[outside], scores[inside])
+        wins[inside] = below(scores[inside], scores[outside])
+        wins[outside] = curve.positives - below(scores[outside], scores[inside])
         threshold = float(curve.thresholds[curve.step(allowed)]) if allowed else math.nan
         return cls(threshold, wins, curve.positives, curve.negatives)
 
@@ -146,12 +146,6 @@ class _OfAll(NamedTuple):
             return math.nan
         pairs = 0.5 * self.wins.sum() - self.wins[slice_].sum() + auc * members * non_members
         return float(pairs / (left[0] * left[1]))
-
-
-def _below(of: Float64[np.ndarray, " P"], among: Float64[np.ndarray, " Q"]) -> Float64[np.ndarray, " P"]:
-    """How many of `among` lie below each value, ties counted half."""
-    among = np.sort(among)
-    return (np.searchsorted(among, of, "left") + np.searchsorted(among, of, "right")) / 2
 
 
 def _enough(member: Bool[np.ndarray, " N"], mine: Bool[np.ndarray, " N"]) -> bool:

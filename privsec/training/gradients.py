@@ -124,7 +124,7 @@ class PrivateGradient:
             count = max(1, math.ceil(sure / self.microbatch))
             sure -= sure % count
             total = add_up(total, batch, sure // count, count)
-        few = min(few, self.microbatch)
+        few = min(few, self.microbatch, batch.weight.shape[0])
         rest = clip.padded(jax.tree.map(lambda leaf: leaf[sure:], batch), few)
         if rest.weight.size:
             last = jnp.max(jnp.where(rest.weight > 0, jnp.arange(rest.weight.size) + 1, 0))

@@ -72,12 +72,8 @@ def _outdone(
 ) -> Float64[np.ndarray, "T N"]:
     """How many usable references with `out` a target exceeds, equal ones counting half.
 
-    Of all references at once by a sort, less those that a target may not use; or of the usable ones where they are
-    fewer.
+    Of all references at once by a sort, less those, one by one, that a target may not use: mostly itself and its twin.
     """
-    withheld = ~usable
-    if usable.sum() <= withheld.sum():
-        return _outdone_by_pairs(phi, references, out, usable)
     known = np.sort(np.where(out, references, np.nan).T, axis=1)  # NaN comes last, above all numbers
     order = np.argsort(phi.T, axis=1)  # a search is quicker for one value after the other
     asked = np.take_along_axis(phi.T, order, axis=1)
@@ -87,17 +83,7 @@ def _outdone(
             row += np.searchsorted(values, sought, side=side)
     outdone = np.empty(asked.shape)
     np.put_along_axis(outdone, order, found / 2, axis=1)
-    return outdone.T - _outdone_by_pairs(phi, references, out, withheld)
-
-
-def _outdone_by_pairs(
-    phi: Float[np.ndarray, "T N"],
-    references: Float[np.ndarray, "M N"],
-    out: Bool[np.ndarray, "M N"],
-    pairs: Bool[np.ndarray, "#T M"],
-) -> Float64[np.ndarray, "T N"]:
-    """The same by a comparison for each target and reference in `pairs`."""
-    found = np.zeros(phi.shape)
-    for t, m in zip(*np.nonzero(np.broadcast_to(pairs, (len(phi), len(references)))), strict=True):
-        found[t] += out[m] * (0.5 * (references[m] < phi[t]) + 0.5 * (references[m] <= phi[t]))
-    return found
+    outdone = outdone.T
+    for t, m in np.argwhere(~np.broadcast_to(usable, (len(phi), len(references)))):
+        outdone[t] -= out[m] * (0.5 * (references[m] < phi[t]) + 0.5 * (references[m] <= phi[t]))
+    return outdone

@@ -217,24 +217,18 @@ class Panels(NamedTuple):
     @classmethod
     def of(cls, included: Bool[np.ndarray, "M N"], usable: Bool[np.ndarray, "R M"], *, online: bool) -> Panels:
         """`JUDGES` of each attacker's usable references, evenly spread."""
-        judges, helpers, starts = [], [], [0]
-        for allowed in usable:
-            mine = np.flatnonzero(allowed)
-            for judge in mine[np.unique(np.linspace(0, len(mine) - 1, JUDGES).astype(int))]:
-                twin = ~(included == included[judge]).any(axis=1)
-                judges.append(judge)
-                helpers.append(allowed & ~twin & (np.arange(len(allowed)) != judge))
-            starts.append(len(judges))
-        enough = counts(~included, np.stack(helpers)) >= 1
+        mine = [np.flatnonzero(allowed) for allowed in usable]
+        panels = [own[np.unique(np.linspace(0, len(own) - 1, JUDGES).astype(int))] for own in mine]
+        sizes, judges = [len(panel) for panel in panels], np.concatenate(panels)
+        starts = np.cumsum([0, *sizes])
+        distinct, which = np.unique(judges, return_inverse=True)
+        others = np.stack([(included == included[judge]).any(axis=1) for judge in distinct])  # no twin agrees anywhere
+        others[np.arange(len(distinct)), distinct] = False
+        helpers = np.repeat(usable, sizes, axis=0) & others[which]
+        enough = counts(~included, helpers) >= 1
         if online:
-            enough &= counts(included, np.stack(helpers)) >= 1
-        return cls(
-            np.array(judges),
-            np.stack(helpers),
-            np.array(starts),
-            np.logical_and.reduceat(enough, starts[:-1]),
-            online,
-        )
+            enough &= counts(included, helpers) >= 1
+        return cls(judges, helpers, starts, np.logical_and.reduceat(enough, starts[:-1]), online)
 
     def quality(
         self, log_p: Float64[np.ndarray, "M N"], included: Bool[np.ndarray, "M N"], shares: Sequence[float | None]
