@@ -13,7 +13,7 @@ import operator
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Key, Real
+from jaxtyping import Key, Real, UInt32
 
 
 def root(seed: int) -> jax.Array:
@@ -37,9 +37,12 @@ def derive(key: jax.Array, *path: str | int) -> jax.Array:
     """
     steps = [part if isinstance(part, str) else operator.index(part) for part in path]
     digest = hashlib.sha256(json.dumps(steps).encode()).digest()
-    for word in np.frombuffer(digest[:8], np.uint32):
-        key = jax.random.fold_in(key, int(word))
-    return key
+    return _folded(key, np.frombuffer(digest[:8], np.uint32))
+
+
+@jax.jit  # primitive by primitive it takes longer than a small training's step
+def _folded(key: Key[jax.Array, ""], words: UInt32[np.ndarray, " 2"]) -> Key[jax.Array, ""]:
+    return jax.random.fold_in(jax.random.fold_in(key, words[0]), words[1])
 
 
 def generator(key: jax.Array) -> np.random.Generator:

@@ -23,11 +23,12 @@ class Shuffled:
     def draw(self, rng: np.random.Generator, include_row: np.ndarray) -> Schedule:
         """int32 [epochs * ceil(n / B), B] for a model trained on n records."""
         members = np.flatnonzero(include_row).astype(np.int32)
-        padding = -members.size % self.batch_size
-        epochs = [np.pad(rng.permutation(members), (0, padding)) for _ in range(self.epochs)]
-        weight = np.pad(np.ones(members.size, np.float32), (0, padding))
-        shape = (-1, self.batch_size)
-        return Schedule(np.concatenate(epochs).reshape(shape), np.tile(weight, self.epochs).reshape(shape))
+        width = math.ceil(members.size / self.batch_size) * self.batch_size
+        index, weight = np.zeros((self.epochs, width), np.int32), np.zeros((self.epochs, width), np.float32)
+        for epoch in index:
+            epoch[: members.size] = rng.permutation(members)
+        weight[:, : members.size] = 1.0
+        return Schedule(index.reshape(-1, self.batch_size), weight.reshape(-1, self.batch_size))
 
 
 @dataclass(frozen=True)
