@@ -66,9 +66,14 @@ class RMIA(Attack):
         for t in np.unique(temperature):
             mine = temperature == t  # targets whose attackers chose alike share the references' probabilities
             usable = np.broadcast_to(seen.usable, (len(temperature), len(seen.included)))[mine]
-            log_p, known = (log_probability(margin, t) for margin in (seen.target[mine], seen.references))
+            sought = seen.target[mine]
+            ratio = np.empty(sought.shape)
+            for rows in chunks(ratio.shape[1]):
+                log_p, known = (log_probability(of[:, rows], t) for of in (sought, seen.references))
+                ratio[:, rows] = log_ratio(
+                    log_p, known, seen.included[:, rows], usable, a=None if self.online else a[mine]
+                )
             log_pz, known_z = (log_probability(margin, t) for margin in (of_population[0][mine], of_population[1]))
-            ratio = log_ratio(log_p, known, seen.included, usable, a=None if self.online else a[mine])
             beaten = population_log_ratio(log_pz, known_z, usable)
             scores[mine] = preferred_share(ratio, beaten, self.gamma)
         return MembershipScores(scores)
@@ -105,7 +110,7 @@ def log_ratio(
     *,
     a: Float[np.ndarray, " #T"] | None = None,
 ) -> Float64[np.ndarray, "T N"]:
-    """The log-ratio log r(x) = log p(x | target) - log p_hat(x), streamed over records.
+    """The log-ratio log r(x) = log p(x | target) - log p_hat(x).
 
     Online p_hat is the mean of the IN mean and the OUT mean, whatever their numbers. Offline the IN mean is unknown and
     taken to be a mean_out + (1 - a), hence p_hat = ((1 + a) mean_out + (1 - a)) / 2.
@@ -117,15 +122,10 @@ def log_ratio(
         usable: which references count for which target; one row where all targets may use the same.
         a: for offline, None for online.
     """
-    ratio = np.empty(log_p.shape)
-    for rows in chunks(log_p.shape[1]):
-        known, was_in = references[:, rows], included[:, rows]
-        outside = log_mean_exp(known, ~was_in, usable)
-        expected = (
-            _balanced(outside, log_mean_exp(known, was_in, usable)) if a is None else _offline(outside, a[:, None])
-        )
-        ratio[:, rows] = log_p[:, rows] - expected
-    return ratio
+    outside = log_mean_exp(references, ~included, usable)
+    if a is not None:
+        return log_p - _offline(outside, a[:, None])
+    return log_p - _balanced(outside, log_mean_exp(references, included, usable))
 
 
 def population_log_ratio(
