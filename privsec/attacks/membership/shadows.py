@@ -133,7 +133,9 @@ def outdone(
     found = np.empty(values.shape, np.int64)
 
     def row(t: int) -> None:
-        order = np.argsort(values[t])  # a search is quicker for one value after the other
+        # A search is quicker for values near the one before, and 16 bits are sorted in a tenth of the time of 64.
+        with np.errstate(over="ignore"):
+            order = np.argsort(values[t].astype(np.float16).view(np.uint16), kind="stable")
         found[t, order] = np.searchsorted(np.sort(known[t]), values[t, order], side=side)
 
     axis.each_model(row, range(len(values)))
