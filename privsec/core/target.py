@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -158,13 +159,14 @@ class Target:
         """Records asked about so far, by everyone; None for a model in JAX, whose queries cost nothing but time."""
         return self.model.meter.spent if self.model.meter else None
 
-    # What an attacker may ask, from the weakest access to the strongest. x is [B, ...]; a stack answers [T, B, ...].
+    # What an attacker may ask, from the weakest access to the strongest. x is [B, ...], or [B, F] with each record's
+    # features in a row; a stack answers [T, B, ...].
     # A model that answers at random draws by `keys` [B], one for each record; without, by the query and its own secret.
 
     def labels(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
         """Predicted labels int32 [B]. Needs LABELS."""
         self._demand(Access.LABELS, "labels")
-        return jnp.argmax(self._answer(jnp.asarray(x), keys), axis=-1)
+        return jnp.argmax(self._answer(x, keys), axis=-1)
 
     def log_scores(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
         """Log-probabilities [B, C] after the output defenses; finite. Needs SCORES.
@@ -172,7 +174,7 @@ class Target:
         The log form carries what scores carry without losing the digits next to 0 and 1.
         """
         self._demand(Access.SCORES, "scores")
-        return self._guard_gradient(self._answer(jnp.asarray(x), keys))
+        return self._guard_gradient(self._answer(x, keys))
 
     def scores(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
         """Probabilities [B, C] after the output defenses. Needs SCORES."""
@@ -181,7 +183,7 @@ class Target:
     def logits(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
         """Logits [B, C] of the bare model. Needs LOGITS; differentiable only with GRADIENTS."""
         self._demand(Access.LOGITS, "logits")
-        x = jnp.asarray(x)
+        x = self._in_shape(x)
         return self._guard_gradient(self._of_each(lambda params, secret: self._logits(params, secret, x, keys)))
 
     @property
@@ -262,7 +264,13 @@ class Target:
                 answers.setdefault(name, np.empty((count, *values.shape), values.dtype))[m] = values
         return answers
 
-    def _answer(self, x: jax.Array, keys: jax.Array | None = None) -> jax.Array:
+    def _in_shape(self, x: Array) -> jax.Array:
+        """Records as the model takes them; what is neither that nor in rows is left to its own error."""
+        x, shape = jnp.asarray(x), self.model.shape
+        return x.reshape(-1, *shape) if x.ndim == 2 and x.shape[1:] == (math.prod(shape),) else x
+
+    def _answer(self, x: Array, keys: jax.Array | None = None) -> jax.Array:
+        x = self._in_shape(x)
         ask = forward.log_scores if self.traceable or self.model.meter else forward.in_programs
 
         def one(params: Params, secret: jax.Array) -> jax.Array:

@@ -10,18 +10,16 @@ import functools
 from typing import Any, ClassVar, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
 from privsec.attacks.evasion.apgd import APGD
-from privsec.attacks.evasion.base import CHUNK, Evasion, Found, Points
+from privsec.attacks.evasion.base import CHUNK, Evasion, Found, Points, over_chunks
 from privsec.attacks.evasion.best import Best, nothing
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.fab import FAB
 from privsec.attacks.evasion.gradients import step_keys
 from privsec.attacks.evasion.square import Square
-from privsec.core import axis
 from privsec.core.access import Access
 from privsec.core.target import Target, compiled
 from privsec.ops.space import Space
@@ -90,28 +88,22 @@ class AutoAttack(Evasion):
     def perturb(self, target: Target, points: Points, space: Space) -> Found:
         best = nothing(points)
         for number in range(len(self.components) + 1):
-            best = _after(target, self, number, best, points, space)
+            best = _after(target, self, points, space, best, number=number)
         return best.found
 
     def _go_on(self, best: Best, number: int, target: Target, points: Points, space: Space) -> None:
         """Runs one component on what is left, and writes what it found into `best`, whose leaves are on the host."""
         left, size = np.flatnonzero(best.share < 1), min(CHUNK, len(points.y))
-        chunks = [left[start : start + size] for start in range(0, len(left), size)]
-
-        def of_chunk(i: int) -> Best:
-            rows = np.resize(chunks[i], size) if target.traceable else chunks[i]  # each is asked about once
-            known = Best(*(jnp.asarray(part[rows]) for part in best))
-            return jax.device_get(_after(target, self, number, known, points.take(rows), space))
-
-        numbers = range(len(chunks))
-        found = axis.over_models(of_chunk, numbers) if target.traceable else ((i, of_chunk(i)) for i in numbers)
-        for i, of_rows in found:
-            for whole, part in zip(best, of_rows, strict=True):
-                whole[chunks[i]] = part[: len(chunks[i])]
+        if not len(left):
+            return
+        program = functools.partial(_after, number=number)
+        found = over_chunks(self, target, points, space, best, program=program, size=size, among=left)
+        for whole, part in zip(best, found, strict=True):
+            whole[left] = part
 
 
 @functools.partial(compiled, static=("attack", "number"))
-def _after(target: Target, attack: AutoAttack, number: int, best: Best, points: Points, space: Space) -> Best:
+def _after(target: Target, attack: AutoAttack, points: Points, space: Space, best: Best, *, number: int) -> Best:
     """What is known after component `number`; 0 looks at the clean records."""
     points = points._replace(keys=step_keys(points, number))
     if number == 0:

@@ -60,7 +60,8 @@ class DecisionAttack(Evasion):
         assert knowledge.points is not None
         labels, y, goal = (np.asarray(part) for part in (knowledge.points.y, points.y, points.goal))
         kept = np.flatnonzero(labels == self.goal if isinstance(self.goal, int) else labels >= 0)[:STOCK]
-        records = np.asarray(space.inside(jnp.asarray(knowledge.points.x, jnp.float32)[kept]))
+        records = jnp.asarray(knowledge.points.x, jnp.float32)[kept].reshape(len(kept), *points.x.shape[1:])
+        records = np.asarray(space.inside(records))
         flat, own = records.reshape(len(kept), -1), np.asarray(points.x).reshape(len(y), -1)
         fits = np.where(goal[:, None] == ANY, labels[kept] != y[:, None], labels[kept] == goal[:, None])
         gaps = np.where(fits, np.sum(flat**2, axis=1) - 2 * own @ flat.T, np.inf)

@@ -79,7 +79,6 @@ class PGD(Evasion):
             return super().assault(target, points, space, *given)
         size = min(CHUNK, len(points.y))
         best, x = over_chunks(self, target, points, space, program=_begun, size=size)
-        points = points._replace(x=np.asarray(points.x), y=np.asarray(points.y), goal=np.asarray(points.goal))
         for first in range(0, self.steps, STAGE):
             going = np.flatnonzero(~jax.tree.map(jnp.asarray, best).settled)
             if not len(going):

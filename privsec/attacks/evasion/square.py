@@ -56,8 +56,8 @@ class Square(Component):
     """Stretches the schedule of p, written for 10,000 queries, to `queries`; AutoAttack does not."""
 
     def improved(self, best: Best, target: Target, points: Points, space: Space) -> Best:
-        norm, radius, clean = self.norm, self.radius, points.x
-        schedule = side_schedule(clean.shape[1:], self.queries, self.share, self.rescale, norm)
+        norm, radius, clean, shape = self.norm, self.radius, points.x, target.model.shape
+        schedule = side_schedule(shape, self.queries, self.share, self.rescale, norm)
         sides = jnp.asarray([1, *schedule])
 
         def ask(x: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -77,18 +77,20 @@ class Square(Component):
             step, at, height, done, asked = state
             side, keys, fresh = sides[step], step_keys(points, 2 * step), step_keys(points, 2 * step + 1)
             if norm == "linf":
-                signs = jax.vmap(lambda key: square(key, side, clean.shape[1:]))(keys)
+                signs = jax.vmap(lambda key: square(key, side, shape))(keys).reshape(clean.shape)
                 x = jnp.where(signs != 0, clean + radius * signs, at)
             else:
-                x = clean + jax.vmap(lambda key, change: energy_moved(key, change, side, radius))(keys, at - clean)
+                change = (at - clean).reshape(-1, *shape)
+                change = jax.vmap(lambda key, change: energy_moved(key, change, side, radius))(keys, change)
+                x = clean + change.reshape(clean.shape)
             x = jnp.where(step == 0, at, space.within(x, clean, radius, norm))
             new_height, won = ask(x, fresh)
             better = ~done & ((new_height > height) | won)
             return step + 1, kept(better, x, at), jnp.where(better, new_height, height), done | won, asked + ~done
 
         active, keys = ~best.settled, step_keys(points, 2 * self.queries + 3)
-        change = radius * jax.vmap(lambda key: first_change(key, clean.shape[1:], norm))(keys)
-        start = space.within(clean + change, clean, radius, norm)
+        change = radius * jax.vmap(lambda key: first_change(key, shape, norm))(keys)
+        start = space.within(clean + change.reshape(clean.shape), clean, radius, norm)
         state = (0, start, jnp.full_like(best.share, -jnp.inf), best.settled, jnp.zeros_like(best.share))
         _, x, _, _, asked = jax.lax.while_loop(unfinished, advance, state)
         best = best._replace(queries=best.queries + asked)
