@@ -154,6 +154,15 @@ class Target:
         """Whether answers can be compiled: the model is written in JAX, and its endpoint remembers nothing."""
         return self.model.meter is None and not any(map(remembers, self.outputs))
 
+    def rows_of_chunk(self, start: int, size: int, count: int) -> slice | np.ndarray:
+        """Which of `count` records are asked about together from `start` on: `size` of them, or those that are left.
+
+        What is compiled gets the last one several times, for one shape; elsewhere none is asked about twice.
+        """
+        if self.traceable and start + size > count:
+            return np.minimum(np.arange(start, start + size), count - 1)
+        return slice(start, min(start + size, count))
+
     @property
     def spent(self) -> int | None:
         """Records asked about so far, by everyone; None for a model in JAX, whose queries cost nothing but time."""
@@ -252,9 +261,7 @@ class Target:
         def of_model(m: int) -> dict[str, np.ndarray]:
             one, parts = stack[m], []
             for start in starts:
-                rows: slice | np.ndarray = slice(start, start + chunk)
-                if self.traceable and start + chunk > examples.size:
-                    rows = np.minimum(np.arange(start, start + chunk), examples.size - 1)  # one shape for all chunks
+                rows = self.rows_of_chunk(start, chunk, examples.size)
                 parts.append(jax.device_get(_signals_of_chunk(one, names, examples.x[rows], examples.y[rows])))
             return {name: np.concatenate([part[name] for part in parts])[: examples.size] for name in names}
 

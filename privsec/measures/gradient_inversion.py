@@ -17,7 +17,7 @@ from privsec.core.errors import NotApplicable
 from privsec.core.estimate import Estimate
 from privsec.core.evidence import Reconstructions
 from privsec.measures.advantage import advantage, over_points
-from privsec.measures.intervals import Ids, Measure, clopper_pearson, shared_points
+from privsec.measures.intervals import Ids, Measure, clopper_pearson, clustered, shared_points
 from privsec.measures.similarity import IDENTICAL, psnr, ssim
 
 RECOGNIZED = 20.0
@@ -144,7 +144,8 @@ def exhibits(evidence: Reconstructions, truth: GradientTruth) -> dict[str, np.nd
 def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | None = None) -> dict[str, Estimate]:
     """One Estimate a measure; its interval covers which batches were drawn and which models were trained.
 
-    Records of one batch come back together or not at all: batches are what an interval counts.
+    Records of one batch come back together or not at all: batches are what an interval counts. Of a mean
+    quality it covers the models alone: these batches, other models.
 
     Args:
         per_target: what `measure` returned, several seeds one after the other.
@@ -155,15 +156,16 @@ def estimates(per_target: Mapping[str, Real[np.ndarray, " T"]], seeds: Ids | Non
 
     def estimate(name: str, values: Real[np.ndarray, " T"]) -> Estimate:
         unit, direction, bounds, _ = MEASURES[name]
-        value = float(np.mean(values))
+        value, described = float(np.mean(values)), {"unit": unit, "direction": direction, "bounds": bounds}
         if name == "advantage":
             sampling = over_points(float(np.mean(per_target["success"])), null, batches)
         elif unit == "share" and np.isfinite(value):
             sampling = clopper_pearson(value * batches, batches)
-        else:
+        elif unit in ("records", "batches"):
             sampling = (value, value)
-        described = {"points": batches, "unit": unit, "direction": direction, "bounds": bounds}
-        return shared_points(values, sampling, pairs, seeds, **described)
+        else:
+            return clustered(values, pairs, seeds, **described)
+        return shared_points(values, sampling, pairs, seeds, points=batches, **described)
 
     return {name: estimate(name, values) for name, values in per_target.items()}
 

@@ -6,6 +6,7 @@ attacks", ICML, arXiv 2003.01690, algorithm 1.
 
 from __future__ import annotations
 
+import functools
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
@@ -13,13 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from privsec.attacks.evasion.base import Points
+from privsec.attacks.evasion.base import Found, Points
 from privsec.attacks.evasion.best import Best, offer
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.gradients import PointLoss, evaluations, loss_and_gradient, point_loss, step_keys
+from privsec.attacks.evasion.stages import in_stages
 from privsec.core.access import Access
 from privsec.core.evidence import ANY
-from privsec.core.target import Target
+from privsec.core.target import Target, compiled
 from privsec.ops.ascend import steepest
 from privsec.ops.margins import dlr_targeted, refusal_as_true
 from privsec.ops.space import Space, scattered
@@ -87,13 +89,43 @@ class APGD(Component):
         loss: PointLoss,
     ) -> Best:
         """One ascent of `loss` towards `aims`, from a random point of the ball's surface."""
-        norm, radius = self.norm, self.radius
         points = points._replace(keys=step_keys(points, number))
-        gaps = jnp.asarray([0, *checkpoint_gaps(self.steps)])
+        start = self._start(points, space)
+        return self._ascended(best, start, aims, target, points, space, loss, 0, self.steps + 1)[0]
+
+    def assault(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
+        """`perturb`; one ascent goes a few steps at a time, and the chunks are filled up without who is broken."""
+        if self.loss == "dlr_targeted" or self.restarts > 1 or not target.traceable:
+            return super().assault(target, points, space, *given)
+        best, _ = in_stages(
+            self, target, points, space, _begun, _ascended, lambda state: state[0].settled, self.steps + 1
+        )
+        return best.found
+
+    def _start(self, points: Points, space: Space) -> _Ascent:
+        keys = step_keys(points, 2 * self.steps + 2)
+        surface = on_surface(keys, points.x.shape[1:], self.radius, self.norm)
+        start = space.within(points.x + surface, points.x, self.radius, self.norm)
+        return _Ascent.begun(start, 2 * self.radius)
+
+    def _ascended(
+        self,
+        best: Best,
+        now: _Ascent,
+        aims: Points,
+        target: Target,
+        points: Points,
+        space: Space,
+        loss: PointLoss,
+        first: int | jax.Array,
+        last: int | jax.Array,
+    ) -> tuple[Best, _Ascent]:
+        """The ascent from the first of these steps to the last."""
+        norm, radius, gaps = self.norm, self.radius, jnp.asarray([0, *checkpoint_gaps(self.steps)])
 
         def unfinished(state: tuple) -> jax.Array:
             step, best, _ = state
-            return (step <= self.steps) & ~jnp.all(best.settled)
+            return (step < last) & ~jnp.all(best.settled)
 
         def advance(state: tuple) -> tuple:
             step, best, now = state
@@ -108,9 +140,7 @@ class APGD(Component):
             best, _ = offer(best, target, points, space, x, judge, norm, radius=radius, active=active)
             return step + 1, best, now.moved(x, value, gradient).checked(gaps[step])
 
-        surface = on_surface(step_keys(points, 2 * self.steps + 2), points.x.shape[1:], radius, norm)
-        start = space.within(points.x + surface, points.x, radius, norm)
-        return jax.lax.while_loop(unfinished, advance, (0, best, _Ascent.begun(start, 2 * radius)))[1]
+        return jax.lax.while_loop(unfinished, advance, (jnp.asarray(first), best, now))[1:]
 
 
 class _Ascent(NamedTuple):
@@ -176,6 +206,30 @@ class _Ascent(NamedTuple):
             checked_value=jnp.where(due, self.top_value, self.checked_value),
             halved=jnp.where(due, stuck, self.halved),
         )
+
+
+@functools.partial(compiled, static=("attack",))
+def _begun(target: Target, attack: APGD, points: Points, space: Space) -> tuple[Best, _Ascent]:
+    """What the clean records are worth, and where the ascent begins."""
+    own = points._replace(keys=step_keys(points, 0))
+    return attack.clean(target, points, space), attack._start(own, space)
+
+
+@functools.partial(compiled, static=("attack",))
+def _ascended(
+    target: Target,
+    attack: APGD,
+    points: Points,
+    space: Space,
+    best: Best,
+    now: _Ascent,
+    *,
+    first: int | jax.Array,
+    last: int | jax.Array,
+) -> tuple[Best, _Ascent]:
+    """The ascent from the first of these steps to the last."""
+    own = points._replace(keys=step_keys(points, 0))
+    return attack._ascended(best, now, points, target, own, space, point_loss(attack.loss), first, last)  # type: ignore[arg-type]
 
 
 def checkpoint_gaps(steps: int) -> np.ndarray:

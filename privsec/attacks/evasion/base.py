@@ -217,9 +217,7 @@ def over_chunks(
     starts = range(0, count, size)
 
     def of_chunk(i: int) -> Any:
-        rows = np.arange(starts[i], starts[i] + size)
-        rows = np.minimum(rows, count - 1) if target.traceable else rows[rows < count]  # each is asked about once
-        rows = among[rows]
+        rows = among[target.rows_of_chunk(starts[i], size, count)]
         mine = Points(x[rows], y[rows], goal[rows], made(secrets[rows]))  # type: ignore[arg-type]
         own = jax.tree.map(lambda part: part[rows], given)
         if not target.traceable:  # what is compiled takes NumPy's arrays as they are

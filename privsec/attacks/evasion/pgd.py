@@ -12,10 +12,9 @@ from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from pydantic import Field
 
-from privsec.attacks.evasion.base import CHUNK, Evasion, Found, Points, over_chunks
+from privsec.attacks.evasion.base import Evasion, Found, Points
 from privsec.attacks.evasion.best import Best, nothing, offer
 from privsec.attacks.evasion.gradients import (
     LossName,
@@ -25,6 +24,7 @@ from privsec.attacks.evasion.gradients import (
     point_loss,
     step_keys,
 )
+from privsec.attacks.evasion.stages import in_stages
 from privsec.core.access import Access
 from privsec.core.target import Target, compiled
 from privsec.ops.ascend import steepest
@@ -32,8 +32,6 @@ from privsec.ops.space import Space, scattered
 
 Rule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """(gradient, memory), both [B, ...] -> (step, memory)."""
-STAGE = 5
-"""Steps after which the points that are settled leave their chunks."""
 
 
 class PGD(Evasion):
@@ -75,18 +73,9 @@ class PGD(Evasion):
 
         Where there are restarts, or every answer has its price, all go on together.
         """
-        if self.restarts > 1 or self.steps <= STAGE or not target.traceable:
+        if self.restarts > 1 or not target.traceable:
             return super().assault(target, points, space, *given)
-        size = min(CHUNK, len(points.y))
-        best, x = over_chunks(self, target, points, space, program=_begun, size=size)
-        for first in range(0, self.steps, STAGE):
-            going = np.flatnonzero(~jax.tree.map(jnp.asarray, best).settled)
-            if not len(going):
-                break
-            program = functools.partial(_continued, first=first, last=min(first + STAGE, self.steps))
-            moved = over_chunks(self, target, points, space, best, x, program=program, size=size, among=going)
-            for whole, part in zip(jax.tree.leaves((best, x)), jax.tree.leaves(moved), strict=True):
-                whole[going] = part
+        best, _ = in_stages(self, target, points, space, _begun, _continued, lambda state: state[0].settled, self.steps)
         return best.found
 
     def _first(self, target: Target, points: Points, space: Space) -> Best:

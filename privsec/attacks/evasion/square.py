@@ -6,7 +6,8 @@ via random search", ECCV, arXiv 1912.00049.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+import functools
+from typing import ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,13 @@ import numpy as np
 from jaxtyping import Float, Int, Key
 from pydantic import Field
 
-from privsec.attacks.evasion.base import Points, wins
+from privsec.attacks.evasion.base import Found, Points, wins
 from privsec.attacks.evasion.best import Best, offer
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.gradients import step_keys
+from privsec.attacks.evasion.stages import in_stages
 from privsec.core.access import Access
-from privsec.core.target import Target
+from privsec.core.target import Target, compiled
 from privsec.ops.ascend import Norm
 from privsec.ops.margins import aimed, margin, refusal_as_true
 from privsec.ops.space import Space
@@ -56,9 +58,38 @@ class Square(Component):
     """Stretches the schedule of p, written for 10,000 queries, to `queries`; AutoAttack does not."""
 
     def improved(self, best: Best, target: Target, points: Points, space: Space) -> Best:
+        begun = self._begun(best, target, points, space)
+        return self._searched(best, begun, target, points, space, 0, self.queries + 1)[0]
+
+    def assault(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
+        """`perturb`, some queries at a time: points that are done leave, and the others fill up the chunks."""
+        if not target.traceable:
+            return super().assault(target, points, space, *given)
+        best, _ = in_stages(
+            self, target, points, space, _begun, _searched, lambda state: state[1].done, self.queries + 1
+        )
+        return best.found
+
+    def _begun(self, best: Best, target: Target, points: Points, space: Space) -> _Search:
+        keys, clean, norm = step_keys(points, 2 * self.queries + 3), points.x, self.norm
+        change = self.radius * jax.vmap(lambda key: first_change(key, target.model.shape, norm))(keys)
+        start = space.within(clean + change.reshape(clean.shape), clean, self.radius, norm)
+        none = jnp.zeros_like(best.share)
+        return _Search(start, jnp.full_like(none, -jnp.inf), best.settled, none)
+
+    def _searched(
+        self,
+        best: Best,
+        begun: _Search,
+        target: Target,
+        points: Points,
+        space: Space,
+        first: int | jax.Array,
+        last: int | jax.Array,
+    ) -> tuple[Best, _Search]:
+        """From the first of these proposals to the last; who is done then, or has made all, is offered to `best`."""
         norm, radius, clean, shape = self.norm, self.radius, points.x, target.model.shape
-        schedule = side_schedule(shape, self.queries, self.share, self.rescale, norm)
-        sides = jnp.asarray([1, *schedule])
+        sides = jnp.asarray([1, *side_schedule(shape, self.queries, self.share, self.rescale, norm)])
 
         def ask(x: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
             """How near the possible record next to each x comes to what is wanted, and whether it is that."""
@@ -66,15 +97,12 @@ class Square(Component):
             passed = refusal_as_true(z, points.y) if target.model.rejects else z
             return aimed(margin, passed, points.y, points.goal), wins(jnp.argmax(z, axis=1), points, target)
 
-        def kept(better: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(better.reshape(-1, *[1] * (clean.ndim - 1)), new, old)
+        def unfinished(state: tuple[jax.Array, _Search]) -> jax.Array:
+            step, now = state
+            return (step < last) & ~jnp.all(now.done)
 
-        def unfinished(state: tuple) -> jax.Array:
-            step, _, _, done, _ = state
-            return (step <= self.queries) & ~jnp.all(done)
-
-        def advance(state: tuple) -> tuple:
-            step, at, height, done, asked = state
+        def advance(state: tuple[jax.Array, _Search]) -> tuple[jax.Array, _Search]:
+            step, (at, height, done, asked) = state
             side, keys, fresh = sides[step], step_keys(points, 2 * step), step_keys(points, 2 * step + 1)
             if norm == "linf":
                 signs = jax.vmap(lambda key: square(key, side, shape))(keys).reshape(clean.shape)
@@ -86,16 +114,53 @@ class Square(Component):
             x = jnp.where(step == 0, at, space.within(x, clean, radius, norm))
             new_height, won = ask(x, fresh)
             better = ~done & ((new_height > height) | won)
-            return step + 1, kept(better, x, at), jnp.where(better, new_height, height), done | won, asked + ~done
+            at = jnp.where(better.reshape(-1, *[1] * (clean.ndim - 1)), x, at)
+            return step + 1, _Search(at, jnp.where(better, new_height, height), done | won, asked + ~done)
 
-        active, keys = ~best.settled, step_keys(points, 2 * self.queries + 3)
-        change = radius * jax.vmap(lambda key: first_change(key, shape, norm))(keys)
-        start = space.within(clean + change.reshape(clean.shape), clean, radius, norm)
-        state = (0, start, jnp.full_like(best.share, -jnp.inf), best.settled, jnp.zeros_like(best.share))
-        _, x, _, _, asked = jax.lax.while_loop(unfinished, advance, state)
-        best = best._replace(queries=best.queries + asked)
+        _, now = jax.lax.while_loop(unfinished, advance, (jnp.asarray(first), begun))
+        active = (now.done | (last > self.queries)) & ~best.settled
+        best = best._replace(queries=best.queries + jnp.where(active, now.asked, 0))
         keys = step_keys(points, 2 * self.queries + 2)
-        return offer(best, target, points, space, x, keys, norm, radius=radius, active=active)[0]
+        return offer(best, target, points, space, now.at, keys, norm, radius=radius, active=active)[0], now
+
+
+class _Search(NamedTuple):
+    """Where the searches for B points stand.
+
+    Attributes:
+        at: the best record so far, [B, ...].
+        height: how near it comes to what is wanted.
+        done: whether a record won, or none is looked for.
+        asked: queries, not yet charged.
+    """
+
+    at: jax.Array
+    height: jax.Array
+    done: jax.Array
+    asked: jax.Array
+
+
+@functools.partial(compiled, static=("attack",))
+def _begun(target: Target, attack: Square, points: Points, space: Space) -> tuple[Best, _Search]:
+    """What the clean records are worth, and where the search begins."""
+    best = attack.clean(target, points, space)
+    return best, attack._begun(best, target, points, space)
+
+
+@functools.partial(compiled, static=("attack",))
+def _searched(
+    target: Target,
+    attack: Square,
+    points: Points,
+    space: Space,
+    best: Best,
+    begun: _Search,
+    *,
+    first: int | jax.Array,
+    last: int | jax.Array,
+) -> tuple[Best, _Search]:
+    """The search from the first of these proposals to the last."""
+    return attack._searched(best, begun, target, points, space, first, last)
 
 
 def side_schedule(shape: tuple[int, ...], queries: int, share: float, rescale: bool, norm: Norm) -> np.ndarray:
