@@ -6,7 +6,6 @@ attacks", ICML, arXiv 2003.01690, algorithm 1.
 
 from __future__ import annotations
 
-import functools
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
@@ -14,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 from pydantic import Field
 
-from privsec.attacks.evasion.base import Found, Points
+from privsec.attacks.evasion.base import Points
 from privsec.attacks.evasion.best import Best, offer
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.gradients import PointLoss, evaluations, loss_and_gradient, point_loss, step_keys
-from privsec.attacks.evasion.stages import in_stages
+from privsec.attacks.evasion.stages import Staged
 from privsec.core.access import Access
 from privsec.core.evidence import ANY
-from privsec.core.target import Target, compiled
+from privsec.core.target import Target
 from privsec.ops.ascend import steepest
 from privsec.ops.margins import dlr_targeted, refusal_as_true
 from privsec.ops.space import Space, scattered
@@ -32,7 +31,7 @@ RISES = 0.75
 """Share of the steps since the last checkpoint that must raise the loss, or else the step is halved."""
 
 
-class APGD(Component):
+class APGD(Component, Staged):
     """Projected gradient ascent with momentum that halves its step where the loss stops rising: no step size to choose.
 
     `z = P(x_k + eta u(g)); x_{k+1} = P(x_k + 3/4 (z - x_k) + 1/4 (x_k - x_{k-1}))`, eta = 2 radius at first. At
@@ -93,14 +92,27 @@ class APGD(Component):
         start = self._start(points, space)
         return self._ascended(best, start, aims, target, points, space, loss, 0, self.steps + 1)[0]
 
-    def assault(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
-        """`perturb`; one ascent goes a few steps at a time, and the chunks are filled up without who is broken."""
-        if self.loss == "dlr_targeted" or self.restarts > 1 or not target.traceable:
-            return super().assault(target, points, space, *given)
-        best, _ = in_stages(
-            self, target, points, space, _begun, _ascended, lambda state: state[0].settled, self.steps + 1
-        )
-        return best.found
+    @property
+    def length(self) -> int:
+        return self.steps + 1 if self.loss != "dlr_targeted" and self.restarts == 1 else 0
+
+    def begin(self, target: Target, points: Points, space: Space) -> tuple[Best, _Ascent]:
+        own = points._replace(keys=step_keys(points, 0))
+        return self.clean(target, points, space), self._start(own, space)
+
+    def go_on(
+        self,
+        best: Best,
+        now: _Ascent,
+        target: Target,
+        points: Points,
+        space: Space,
+        first: int | jax.Array,
+        last: int | jax.Array,
+    ) -> tuple[Best, _Ascent]:
+        assert self.loss != "dlr_targeted"  # `length` is 0 then
+        own = points._replace(keys=step_keys(points, 0))
+        return self._ascended(best, now, points, target, own, space, point_loss(self.loss), first, last)
 
     def _start(self, points: Points, space: Space) -> _Ascent:
         keys = step_keys(points, 2 * self.steps + 2)
@@ -206,30 +218,6 @@ class _Ascent(NamedTuple):
             checked_value=jnp.where(due, self.top_value, self.checked_value),
             halved=jnp.where(due, stuck, self.halved),
         )
-
-
-@functools.partial(compiled, static=("attack",))
-def _begun(target: Target, attack: APGD, points: Points, space: Space) -> tuple[Best, _Ascent]:
-    """What the clean records are worth, and where the ascent begins."""
-    own = points._replace(keys=step_keys(points, 0))
-    return attack.clean(target, points, space), attack._start(own, space)
-
-
-@functools.partial(compiled, static=("attack",))
-def _ascended(
-    target: Target,
-    attack: APGD,
-    points: Points,
-    space: Space,
-    best: Best,
-    now: _Ascent,
-    *,
-    first: int | jax.Array,
-    last: int | jax.Array,
-) -> tuple[Best, _Ascent]:
-    """The ascent from the first of these steps to the last."""
-    own = points._replace(keys=step_keys(points, 0))
-    return attack._ascended(best, now, points, target, own, space, point_loss(attack.loss), first, last)  # type: ignore[arg-type]
 
 
 def checkpoint_gaps(steps: int) -> np.ndarray:

@@ -6,7 +6,6 @@ References:
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -24,9 +23,9 @@ from privsec.attacks.evasion.gradients import (
     point_loss,
     step_keys,
 )
-from privsec.attacks.evasion.stages import in_stages
+from privsec.attacks.evasion.stages import Staged
 from privsec.core.access import Access
-from privsec.core.target import Target, compiled
+from privsec.core.target import Target
 from privsec.ops.ascend import steepest
 from privsec.ops.space import Space, scattered
 
@@ -34,7 +33,7 @@ Rule = Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 """(gradient, memory), both [B, ...] -> (step, memory)."""
 
 
-class PGD(Evasion):
+class PGD(Staged):
     """Climbs the loss by projected gradient steps from random starts; any point on the way that errs counts.
 
     `x_{t+1} = P(x_t + a u(grad loss(x_t)))`, u = sign for linf and g / ||g||_2 for L2, P onto ball and box. The
@@ -68,15 +67,25 @@ class PGD(Evasion):
 
         return jax.lax.fori_loop(0, self.restarts, restart, self._first(target, points, space)).found
 
-    def assault(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
-        """`perturb`, a few steps at a time: points that are settled leave, and the others fill up the chunks.
+    @property
+    def length(self) -> int:
+        return self.steps if self.restarts == 1 else 0
 
-        Where there are restarts, or every answer has its price, all go on together.
-        """
-        if self.restarts > 1 or not target.traceable:
-            return super().assault(target, points, space, *given)
-        best, _ = in_stages(self, target, points, space, _begun, _continued, lambda state: state[0].settled, self.steps)
-        return best.found
+    def begin(self, target: Target, points: Points, space: Space) -> tuple[Best, jax.Array]:
+        return self._first(target, points, space), self._start(points._replace(keys=step_keys(points, 0)), space)
+
+    def go_on(
+        self,
+        best: Best,
+        now: jax.Array,
+        target: Target,
+        points: Points,
+        space: Space,
+        first: int | jax.Array,
+        last: int | jax.Array,
+    ) -> tuple[Best, jax.Array]:
+        own = points._replace(keys=step_keys(points, 0))
+        return self._climbed(target, own, space, best, now, first=first, last=last)
 
     def _first(self, target: Target, points: Points, space: Space) -> Best:
         """The clean points, which may win as they are."""
@@ -100,30 +109,6 @@ class PGD(Evasion):
 
         loss = point_loss(self.loss)
         return climb(self, best, target, points, space, x, rule, loss, self.steps, self.draws, **between)
-
-
-@functools.partial(compiled, static=("attack",))
-def _begun(target: Target, attack: PGD, points: Points, space: Space) -> tuple[Best, jax.Array]:
-    """The best so far, and where the climb begins."""
-    own = points._replace(keys=step_keys(points, 0))
-    return attack._first(target, points, space), attack._start(own, space)
-
-
-@functools.partial(compiled, static=("attack",))
-def _continued(
-    target: Target,
-    attack: PGD,
-    points: Points,
-    space: Space,
-    best: Best,
-    x: jax.Array,
-    *,
-    first: int | jax.Array,
-    last: int | jax.Array,
-) -> tuple[Best, jax.Array]:
-    """The climb from the first of these steps to the last."""
-    own = points._replace(keys=step_keys(points, 0))
-    return attack._climbed(target, own, space, best, x, first=first, last=last)
 
 
 def climb(

@@ -6,7 +6,6 @@ via random search", ECCV, arXiv 1912.00049.
 
 from __future__ import annotations
 
-import functools
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
@@ -15,13 +14,13 @@ import numpy as np
 from jaxtyping import Float, Int, Key
 from pydantic import Field
 
-from privsec.attacks.evasion.base import Found, Points, wins
+from privsec.attacks.evasion.base import Points, wins
 from privsec.attacks.evasion.best import Best, offer
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.gradients import step_keys
-from privsec.attacks.evasion.stages import in_stages
+from privsec.attacks.evasion.stages import Staged
 from privsec.core.access import Access
-from privsec.core.target import Target, compiled
+from privsec.core.target import Target
 from privsec.ops.ascend import Norm
 from privsec.ops.margins import aimed, margin, refusal_as_true
 from privsec.ops.space import Space
@@ -33,7 +32,7 @@ CANCELED = 1e-5
 """A sum of two unit vectors below this length is rounding: they are opposite."""
 
 
-class Square(Component):
+class Square(Component, Staged):
     """Random squares of the record are set to the edge of the ball, and kept where the margin falls: no gradient.
 
     `x' = P(x + d)`, d = +-radius on a square of side `round(sqrt(p H W))` for each channel, kept if
@@ -58,36 +57,38 @@ class Square(Component):
     """Stretches the schedule of p, written for 10,000 queries, to `queries`; AutoAttack does not."""
 
     def improved(self, best: Best, target: Target, points: Points, space: Space) -> Best:
-        begun = self._begun(best, target, points, space)
-        return self._searched(best, begun, target, points, space, 0, self.queries + 1)[0]
+        return self.go_on(best, self._start(best, target, points, space), target, points, space, 0, self.length)[0]
 
-    def assault(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
-        """`perturb`, some queries at a time: points that are done leave, and the others fill up the chunks."""
-        if not target.traceable:
-            return super().assault(target, points, space, *given)
-        best, _ = in_stages(
-            self, target, points, space, _begun, _searched, lambda state: state[1].done, self.queries + 1
-        )
-        return best.found
+    @property
+    def length(self) -> int:
+        return self.queries + 1
 
-    def _begun(self, best: Best, target: Target, points: Points, space: Space) -> _Search:
+    def begin(self, target: Target, points: Points, space: Space) -> tuple[Best, _Search]:
+        best = self.clean(target, points, space)
+        return best, self._start(best, target, points, space)
+
+    def done(self, best: Best, now: _Search) -> jax.Array:
+        del best  # on a model that answers at random it may not be settled
+        return now.done
+
+    def _start(self, best: Best, target: Target, points: Points, space: Space) -> _Search:
         keys, clean, norm = step_keys(points, 2 * self.queries + 3), points.x, self.norm
         change = self.radius * jax.vmap(lambda key: first_change(key, target.model.shape, norm))(keys)
         start = space.within(clean + change.reshape(clean.shape), clean, self.radius, norm)
         none = jnp.zeros_like(best.share)
         return _Search(start, jnp.full_like(none, -jnp.inf), best.settled, none)
 
-    def _searched(
+    def go_on(
         self,
         best: Best,
-        begun: _Search,
+        now: _Search,
         target: Target,
         points: Points,
         space: Space,
         first: int | jax.Array,
         last: int | jax.Array,
     ) -> tuple[Best, _Search]:
-        """From the first of these proposals to the last; who is done then, or has made all, is offered to `best`."""
+        """Who is done then, or has made all proposals, is offered to `best`."""
         norm, radius, clean, shape = self.norm, self.radius, points.x, target.model.shape
         sides = jnp.asarray([1, *side_schedule(shape, self.queries, self.share, self.rescale, norm)])
 
@@ -117,7 +118,7 @@ class Square(Component):
             at = jnp.where(better.reshape(-1, *[1] * (clean.ndim - 1)), x, at)
             return step + 1, _Search(at, jnp.where(better, new_height, height), done | won, asked + ~done)
 
-        _, now = jax.lax.while_loop(unfinished, advance, (jnp.asarray(first), begun))
+        _, now = jax.lax.while_loop(unfinished, advance, (jnp.asarray(first), now))
         active = (now.done | (last > self.queries)) & ~best.settled
         best = best._replace(queries=best.queries + jnp.where(active, now.asked, 0))
         keys = step_keys(points, 2 * self.queries + 2)
@@ -138,29 +139,6 @@ class _Search(NamedTuple):
     height: jax.Array
     done: jax.Array
     asked: jax.Array
-
-
-@functools.partial(compiled, static=("attack",))
-def _begun(target: Target, attack: Square, points: Points, space: Space) -> tuple[Best, _Search]:
-    """What the clean records are worth, and where the search begins."""
-    best = attack.clean(target, points, space)
-    return best, attack._begun(best, target, points, space)
-
-
-@functools.partial(compiled, static=("attack",))
-def _searched(
-    target: Target,
-    attack: Square,
-    points: Points,
-    space: Space,
-    best: Best,
-    begun: _Search,
-    *,
-    first: int | jax.Array,
-    last: int | jax.Array,
-) -> tuple[Best, _Search]:
-    """The search from the first of these proposals to the last."""
-    return attack._searched(best, begun, target, points, space, first, last)
 
 
 def side_schedule(shape: tuple[int, ...], queries: int, share: float, rescale: bool, norm: Norm) -> np.ndarray:

@@ -1,24 +1,75 @@
-"""Attacks that go on a few steps at a time, so that points that are settled leave the chunks to the others."""
+"""Attacks that go step by step: points that are settled leave, and the others fill up the chunks."""
 
 from __future__ import annotations
 
+import abc
 import functools
 import itertools
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from privsec.attacks.evasion.base import CHUNK, Evasion, Points, over_chunks
-from privsec.core.target import Target
+from privsec.attacks.evasion.base import CHUNK, Evasion, Found, Points, over_chunks
+from privsec.attacks.evasion.best import Best
+from privsec.core.target import Target, compiled
 from privsec.ops.space import Space
 
 SHORT = 5
 """Steps after which points leave at first."""
 LONGER = 1.2
 """How many times as long each stage is as the one before: who is still there is harder to fool."""
+
+
+class Staged(Evasion):
+    """Base: where points stand after some steps is known, and from there they go on, in other company.
+
+    A point's result is what it would be with all points together to the end.
+    """
+
+    @property
+    @abc.abstractmethod
+    def length(self) -> int:
+        """Steps in all; 0 where nobody may leave before the end."""
+
+    @abc.abstractmethod
+    def begin(self, target: Target, points: Points, space: Space) -> tuple[Best, Any]:
+        """What the clean records are worth, and where the points stand before the first step."""
+
+    @abc.abstractmethod
+    def go_on(
+        self,
+        best: Best,
+        now: Any,
+        target: Target,
+        points: Points,
+        space: Space,
+        first: int | jax.Array,
+        last: int | jax.Array,
+    ) -> tuple[Best, Any]:
+        """From step `first` to step `last`, or until all points are done."""
+
+    def done(self, best: Best, now: Any) -> jax.Array:
+        """Bool [B]: which points go on no further."""
+        del now
+        return best.settled
+
+    def assault(self, target: Target, points: Points, space: Space, *given: jax.Array) -> Found:
+        """In stages, where the model is compiled: outside of JAX a point that is settled is asked about no more."""
+        if not (self.length and target.traceable):
+            return super().assault(target, points, space, *given)
+        size = min(CHUNK, len(points.y))
+        state = over_chunks(self, target, points, space, program=_begun, size=size)
+        for first, last in itertools.pairwise(stages(self.length)):
+            going = np.flatnonzero(~np.asarray(self.done(*jax.tree.map(jnp.asarray, state))))
+            if not len(going):
+                break
+            program = functools.partial(_gone_on, first=first, last=last)
+            moved = over_chunks(self, target, points, space, *state, program=program, size=size, among=going)
+            for whole, part in zip(jax.tree.leaves(state), jax.tree.leaves(moved), strict=True):
+                whole[going] = part
+        return state[0].found
 
 
 def stages(steps: int) -> list[int]:
@@ -34,36 +85,21 @@ def stages(steps: int) -> list[int]:
     return [*ends, steps]
 
 
-def in_stages(
-    attack: Evasion,
+@functools.partial(compiled, static=("attack",))
+def _begun(target: Target, attack: Staged, points: Points, space: Space) -> tuple[Best, Any]:
+    return attack.begin(target, points, space)
+
+
+@functools.partial(compiled, static=("attack",))
+def _gone_on(
     target: Target,
+    attack: Staged,
     points: Points,
     space: Space,
-    begin: Callable[..., Any],
-    go_on: Callable[..., Any],
-    settled: Callable[[Any], jax.Array],
-    steps: int,
-) -> Any:
-    """Where N points of one model that is compiled stand at the end of an attack.
-
-    Args:
-        attack: whose the programs are.
-        target: the model.
-        points: N of them.
-        space: where they may go.
-        begin: (target, attack, points, space) -> state, a tuple of pytrees of arrays [N, ...].
-        go_on: (target, attack, points, space, *state, first=, last=) -> state, from one step to another.
-        settled: state -> bool [N], which points go on no further.
-        steps: of the attack.
-    """
-    size = min(CHUNK, len(points.y))
-    state = over_chunks(attack, target, points, space, program=begin, size=size)
-    for first, last in itertools.pairwise(stages(steps)):
-        going = np.flatnonzero(~np.asarray(settled(jax.tree.map(jnp.asarray, state))))
-        if not len(going):
-            break
-        program = functools.partial(go_on, first=first, last=last)
-        moved = over_chunks(attack, target, points, space, *state, program=program, size=size, among=going)
-        for whole, part in zip(jax.tree.leaves(state), jax.tree.leaves(moved), strict=True):
-            whole[going] = part
-    return state
+    best: Best,
+    now: Any,
+    *,
+    first: int | jax.Array,
+    last: int | jax.Array,
+) -> tuple[Best, Any]:
+    return attack.go_on(best, now, target, points, space, first, last)
