@@ -68,7 +68,7 @@ class RMIA(Attack):
             usable = np.broadcast_to(seen.usable, (len(temperature), len(seen.included)))[mine]
             sought = seen.target[mine]
             ratio = np.empty(sought.shape)
-            for rows in chunks(ratio.shape[1]):
+            for rows in chunks(seen.target.shape[1]):
                 log_p, known = (log_probability(of[:, rows], t) for of in (sought, seen.references))
                 ratio[:, rows] = log_ratio(
                     log_p, known, seen.included[:, rows], usable, a=None if self.online else a[mine]
