@@ -106,6 +106,16 @@ def test_the_models_of_other_pairs_widen_the_interval(rng):
     assert told.value - told.low > alike.value - alike.low
 
 
+def test_the_quality_of_one_pair_of_models_has_no_interval(rng):
+    x, y = rng.random((COUNT, 6, 6, 1)), np.arange(COUNT)
+    truth = GradientTruth(x, y, 1, rng.random((20, 6, 6, 1)))
+    found = np.clip(x[None] + rng.normal(scale=0.05, size=(2, *x.shape)), 0, 1)
+    told = estimates(measure(reconstructions(found, y), truth))
+    for name in ("psnr", "ssim", "mse", "match"):
+        assert (told[name].low, told[name].high) == MEASURES[name].bounds and "no interval" in told[name].note, name
+    assert told["records"].low == told["records"].high == COUNT  # counted, not drawn
+
+
 def test_a_missing_reconstruction_is_refused(rng):
     x, y = rng.random((COUNT, 6, 6, 1)), np.arange(COUNT)
     with pytest.raises(NotApplicable, match="every record of every batch needs one"):
