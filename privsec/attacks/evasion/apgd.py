@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from privsec.attacks.evasion.base import Points
-from privsec.attacks.evasion.best import Best, offer
+from privsec.attacks.evasion.best import Best, offer, untouched
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.gradients import PointLoss, evaluations, loss_and_gradient, point_loss, step_keys
 from privsec.attacks.evasion.stages import Staged
@@ -98,7 +98,7 @@ class APGD(Component, Staged):
 
     def begin(self, target: Target, points: Points, space: Space) -> tuple[Best, _Ascent]:
         own = points._replace(keys=step_keys(points, 0))
-        return self.clean(target, points, space), self._start(own, space)
+        return untouched(self, target, points, space), self._start(own, space)
 
     def go_on(
         self,

@@ -14,12 +14,13 @@ import numpy as np
 from pydantic import Field
 
 from privsec.attacks.evasion.apgd import APGD
-from privsec.attacks.evasion.base import CHUNK, Evasion, Found, Points, over_chunks
-from privsec.attacks.evasion.best import Best, nothing
+from privsec.attacks.evasion.base import Evasion, Found, Points
+from privsec.attacks.evasion.best import Best, nothing, untouched
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.fab import FAB
 from privsec.attacks.evasion.gradients import step_keys
 from privsec.attacks.evasion.square import Square
+from privsec.attacks.evasion.stages import move_on
 from privsec.core.access import Access
 from privsec.core.target import Target, compiled
 from privsec.ops.space import Space
@@ -93,13 +94,9 @@ class AutoAttack(Evasion):
 
     def _go_on(self, best: Best, number: int, target: Target, points: Points, space: Space) -> None:
         """Runs one component on what is left, and writes what it found into `best`, whose leaves are on the host."""
-        left, size = np.flatnonzero(best.share < 1), min(CHUNK, len(points.y))
-        if not len(left):
-            return
-        program = functools.partial(_after, number=number)
-        found = over_chunks(self, target, points, space, best, program=program, size=size, among=left)
-        for whole, part in zip(best, found, strict=True):
-            whole[left] = part
+        left = np.flatnonzero(best.share < 1)
+        if len(left):
+            move_on(self, target, points, space, (best,), functools.partial(_after, number=number), left)
 
 
 @functools.partial(compiled, static=("attack", "number"))
@@ -107,5 +104,5 @@ def _after(target: Target, attack: AutoAttack, points: Points, space: Space, bes
     """What is known after component `number`; 0 looks at the clean records."""
     points = points._replace(keys=step_keys(points, number))
     if number == 0:
-        return attack.components[0].clean(target, points, space)
+        return untouched(attack, target, points, space)
     return attack.components[number - 1].improved(best, target, points, space)

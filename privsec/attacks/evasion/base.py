@@ -210,7 +210,7 @@ def over_chunks(
     """
     among = np.arange(len(points.y)) if among is None else among
     # Rows of NumPy's arrays are taken at once, those of JAX's one operation after the other.
-    x, y, goal, secrets = (np.asarray(part) for part in (*points[:3], jax.random.key_data(points.keys)))
+    host = jax.tree.map(np.asarray, points._replace(keys=jax.random.key_data(points.keys)))
     made = functools.partial(jax.random.wrap_key_data, impl=jax.random.key_impl(points.keys))
     count, call = len(among), _perturbed if program is None else program
     size = min(size, count) if program is None else size
@@ -218,7 +218,8 @@ def over_chunks(
 
     def of_chunk(i: int) -> Any:
         rows = among[target.rows_of_chunk(starts[i], size, count)]
-        mine = Points(x[rows], y[rows], goal[rows], made(secrets[rows]))  # type: ignore[arg-type]
+        mine = host.take(rows)
+        mine = mine._replace(keys=made(mine.keys))
         own = jax.tree.map(lambda part: part[rows], given)
         if not target.traceable:  # what is compiled takes NumPy's arrays as they are
             mine, own = jax.tree.map(jnp.asarray, (mine, own))

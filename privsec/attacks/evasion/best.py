@@ -7,7 +7,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from privsec.attacks.evasion.base import Found, Points, succeeds
+from privsec.attacks.evasion.base import Evasion, Found, Points, succeeds
 from privsec.core.target import Target
 from privsec.ops.ascend import Norm
 from privsec.ops.space import Space, distance, inside_ball
@@ -106,6 +106,11 @@ def offer(
         best.gradients,
     )
     return best, (share > 0.5) & active
+
+
+def untouched(attack: Evasion, target: Target, points: Points, space: Space) -> Best:
+    """What the clean records are worth to an attack inside a ball: some need no change."""
+    return offer(nothing(points), target, points, space, points.x, points.keys, attack.norm, radius=attack.radius)[0]
 
 
 def answers(target: Target) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 
 from privsec.attacks.evasion.base import Evasion, Found, Points
-from privsec.attacks.evasion.best import Best, nothing, offer
+from privsec.attacks.evasion.best import Best, untouched
 from privsec.core.target import Target
 from privsec.ops.space import Space
 
@@ -14,12 +14,7 @@ class Component(Evasion):
     """Base of attacks that can be given what is known of each point already; alone, they begin at the clean record."""
 
     def perturb(self, target: Target, points: Points, space: Space) -> Found:
-        return self.improved(self.clean(target, points, space), target, points, space).found
-
-    def clean(self, target: Target, points: Points, space: Space) -> Best:
-        """What the clean records are worth: some need no change."""
-        best, _ = offer(nothing(points), target, points, space, points.x, points.keys, self.norm, radius=self.radius)
-        return best
+        return self.improved(untouched(self, target, points, space), target, points, space).found
 
     @abc.abstractmethod
     def improved(self, best: Best, target: Target, points: Points, space: Space) -> Best:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from pydantic import Field
 
 from privsec.attacks.evasion.base import Evasion, Found, Points
-from privsec.attacks.evasion.best import Best, nothing, offer
+from privsec.attacks.evasion.best import Best, offer, untouched
 from privsec.attacks.evasion.gradients import (
     LossName,
     PointLoss,
@@ -65,14 +65,14 @@ class PGD(Staged):
             own = points._replace(keys=step_keys(points, number))
             return self._climbed(target, own, space, best, self._start(own, space))[0]
 
-        return jax.lax.fori_loop(0, self.restarts, restart, self._first(target, points, space)).found
+        return jax.lax.fori_loop(0, self.restarts, restart, untouched(self, target, points, space)).found
 
     @property
     def length(self) -> int:
         return self.steps if self.restarts == 1 else 0
 
     def begin(self, target: Target, points: Points, space: Space) -> tuple[Best, jax.Array]:
-        return self._first(target, points, space), self._start(points._replace(keys=step_keys(points, 0)), space)
+        return untouched(self, target, points, space), self._start(points._replace(keys=step_keys(points, 0)), space)
 
     def go_on(
         self,
@@ -86,11 +86,6 @@ class PGD(Staged):
     ) -> tuple[Best, jax.Array]:
         own = points._replace(keys=step_keys(points, 0))
         return self._climbed(target, own, space, best, now, first=first, last=last)
-
-    def _first(self, target: Target, points: Points, space: Space) -> Best:
-        """The clean points, which may win as they are."""
-        start = nothing(points)
-        return offer(start, target, points, space, points.x, points.keys, self.norm, radius=self.radius)[0]
 
     def _start(self, points: Points, space: Space) -> jax.Array:
         start = points.x

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int, Key
 from pydantic import Field
 
 from privsec.attacks.evasion.base import Points, wins
-from privsec.attacks.evasion.best import Best, offer
+from privsec.attacks.evasion.best import Best, offer, untouched
 from privsec.attacks.evasion.component import Component
 from privsec.attacks.evasion.gradients import step_keys
 from privsec.attacks.evasion.stages import Staged
@@ -64,7 +64,7 @@ class Square(Component, Staged):
         return self.queries + 1
 
     def begin(self, target: Target, points: Points, space: Space) -> tuple[Best, _Search]:
-        best = self.clean(target, points, space)
+        best = untouched(self, target, points, space)
         return best, self._start(best, target, points, space)
 
     def done(self, best: Best, now: _Search) -> jax.Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,17 +60,32 @@ class Staged(Evasion):
         """In stages, where the model is compiled: outside of JAX a point that is settled is asked about no more."""
         if not (self.length and target.traceable):
             return super().assault(target, points, space, *given)
-        size = min(CHUNK, len(points.y))
-        state = over_chunks(self, target, points, space, program=_begun, size=size)
+        state = over_chunks(self, target, points, space, program=_begun, size=min(CHUNK, len(points.y)))
         for first, last in itertools.pairwise(stages(self.length)):
             going = np.flatnonzero(~np.asarray(self.done(*jax.tree.map(jnp.asarray, state))))
             if not len(going):
                 break
-            program = functools.partial(_gone_on, first=first, last=last)
-            moved = over_chunks(self, target, points, space, *state, program=program, size=size, among=going)
-            for whole, part in zip(jax.tree.leaves(state), jax.tree.leaves(moved), strict=True):
-                whole[going] = part
+            move_on(self, target, points, space, state, functools.partial(_gone_on, first=first, last=last), going)
         return state[0].found
+
+
+def move_on(
+    attack: Evasion,
+    target: Target,
+    points: Points,
+    space: Space,
+    state: tuple[Any, ...],
+    program: Callable[..., Any],
+    among: np.ndarray,
+) -> None:
+    """Writes into `state`, pytrees of host arrays [N, ...], where the points `among` are after `program`.
+
+    `among` names at least one; the program is (target, attack, points, space, *state) -> leaves as those of `state`.
+    """
+    size = min(CHUNK, len(points.y))
+    moved = over_chunks(attack, target, points, space, *state, program=program, size=size, among=among)
+    for whole, part in zip(jax.tree.leaves(state), jax.tree.leaves(moved), strict=True):
+        whole[among] = part
 
 
 def stages(steps: int) -> list[int]:

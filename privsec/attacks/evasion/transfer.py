@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import Field
 
 from privsec.attacks.evasion.base import Evasion, Found, Points, over_chunks
-from privsec.attacks.evasion.best import nothing, offer
+from privsec.attacks.evasion.best import offer, untouched
 from privsec.attacks.evasion.gradients import loss_and_gradient, point_loss, step_keys
 from privsec.attacks.evasion.mi_fgsm import momentum
 from privsec.core.access import Access
@@ -88,7 +88,7 @@ class Transfer(Evasion):
         if not given:
             return Found(self._moved(target, points, space), *jnp.zeros((2, len(points.y))))
         norm, radius = self.norm, self.radius
-        best, _ = offer(nothing(points), target, points, space, points.x, points.keys, norm, radius=radius)
+        best = untouched(self, target, points, space)
         left = ~best.settled
         return offer(best, target, points, space, given[0], step_keys(points, 1), norm, radius=radius, active=left)[
             0
